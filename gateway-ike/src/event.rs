@@ -1,0 +1,169 @@
+//! What comes out of the engine.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use gateway_common::Spi;
+
+use crate::config::{ConnectionId, EspProposal, PairIndex, SelectorPair};
+use crate::crypto::Secret;
+use crate::diagnosis::Diagnosis;
+use crate::wire::IkeSpi;
+
+/// A datagram to send. The driver puts the non-ESP marker in front when `local.port()` is 4500.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Our address and port (500 or 4500): the socket to send from.
+    pub local: SocketAddrV4,
+    /// The peer's address and port.
+    pub peer: SocketAddrV4,
+    /// The IKE message.
+    pub payload: Vec<u8>,
+}
+
+/// Names one Child SA (a pair of ESP SAs) for as long as it exists; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId(pub u64);
+
+/// One direction of a Child SA.
+#[derive(Debug)]
+pub struct EspSa {
+    /// SPI: chosen by the receiver of the packets.
+    pub spi: Spi,
+    /// Encryption key, for GCM with its 4-octet salt at the end (RFC 4106 section 8.1).
+    pub encryption_key: Secret,
+    /// Integrity key; empty for AEAD.
+    pub integrity_key: Secret,
+}
+
+/// ESP in UDP (RFC 3948): ports on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpEncapsulation {
+    /// Our port, 4500.
+    pub local_port: u16,
+    /// The peer's port as seen from here.
+    pub peer_port: u16,
+}
+
+/// A Child SA as the data plane needs it.
+#[derive(Debug)]
+pub struct ChildSa {
+    /// Its name.
+    pub id: ChildId,
+    /// The tunnel.
+    pub connection: ConnectionId,
+    /// The selector pair of the tunnel that it serves.
+    pub pair: PairIndex,
+    /// The negotiated selectors.
+    pub selectors: SelectorPair,
+    /// Our outer address.
+    pub local: Ipv4Addr,
+    /// The peer's outer address.
+    pub peer: Ipv4Addr,
+    /// `None`: ESP directly over IP.
+    pub encapsulation: Option<UdpEncapsulation>,
+    /// Algorithms.
+    pub proposal: EspProposal,
+    /// From the peer to us.
+    pub inbound: EspSa,
+    /// From us to the peer.
+    pub outbound: EspSa,
+    /// When the engine will rekey it and when it ends.
+    pub rekey_at: Instant,
+    /// Hard end of the lifetime.
+    pub expires_at: Instant,
+    /// Hard limit of octets per SA; the driver asks for a rekey (`Endpoint::rekey_child`) before.
+    pub octets: Option<u64>,
+}
+
+/// What the driver must know or do. Events come in the order in which they must be carried out.
+#[derive(Debug)]
+pub enum Event {
+    /// Phase 1 finished.
+    IkeUp {
+        /// The tunnel.
+        connection: ConnectionId,
+        /// The SPIs (cookies), initiator's first.
+        spis: (IkeSpi, IkeSpi),
+        /// Whether we initiated.
+        initiator: bool,
+        /// Algorithms as text, for status: "aes-128/sha1/group14".
+        algorithms: String,
+        /// When it will be rekeyed and when it ends.
+        rekey_at: Instant,
+        /// Hard end.
+        expires_at: Instant,
+        /// Whether a NAT was detected (or forced).
+        nat: bool,
+        /// True when it replaces an older IKE SA of the tunnel.
+        rekeyed: bool,
+    },
+    /// An IKE SA ended.
+    IkeDown {
+        /// The tunnel.
+        connection: ConnectionId,
+        /// The SPIs (cookies), initiator's first.
+        spis: (IkeSpi, IkeSpi),
+        /// True when no other IKE SA of the tunnel is left.
+        last: bool,
+    },
+    /// Install the inbound SA at once (the next transmit lets the peer use it). The outbound SA is kept until `UseOutbound`.
+    InstallChild {
+        /// Both directions.
+        child: Box<ChildSa>,
+        /// The Child SA that this one replaces.
+        replaces: Option<ChildId>,
+    },
+    /// Seal with this Child SA's outbound SA from now on.
+    UseOutbound {
+        /// The Child SA.
+        child: ChildId,
+    },
+    /// Remove both directions. When it was the one in use and no other serves the pair, the pair is down.
+    RemoveChild {
+        /// The Child SA.
+        child: ChildId,
+    },
+    /// A negotiation failed or a peer was refused.
+    Failed {
+        /// The tunnel, when the peer could be matched to one.
+        connection: Option<ConnectionId>,
+        /// The peer.
+        peer: SocketAddrV4,
+        /// What differed.
+        diagnosis: Diagnosis,
+    },
+    /// Something worth a line in the tunnel's timeline ("main mode started", "retransmitted twice").
+    Note {
+        /// The tunnel.
+        connection: ConnectionId,
+        /// What happened.
+        text: String,
+    },
+}
+
+/// Totals since the start, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Datagrams that did not parse or could not belong to anything, dropped.
+    pub dropped_datagrams: u64,
+    /// Messages sent again.
+    pub retransmits: u64,
+    /// Phase 1 negotiations that are not finished.
+    pub half_open: u64,
+}
+
+/// An IKE SA for status.
+#[derive(Clone, Debug)]
+pub struct IkeSaSnapshot {
+    /// The tunnel.
+    pub connection: ConnectionId,
+    /// The SPIs (cookies), initiator's first.
+    pub spis: (IkeSpi, IkeSpi),
+    /// Whether we initiated.
+    pub initiator: bool,
+    /// Name of its state: "main mode, waiting for message 4", "established".
+    pub state: String,
+    /// Time since the last authenticated message of the peer.
+    pub idle: Duration,
+}
