@@ -154,6 +154,9 @@ pub struct ConnectionConfig {
     pub selectors: Vec<SelectorPair>,
     /// False: only answers, never initiates (rekeys of what the peer brought up included).
     pub may_initiate: bool,
+    /// True: every pair is brought up at once and again whenever it is lost, with back-off (`start = "always"`). Needs
+    /// `may_initiate`.
+    pub keep_up: bool,
     /// True: behaves as if a NAT were in between, so that ESP always travels in UDP.
     pub force_udp_encapsulation: bool,
     /// Dead peer detection (RFC 3706): idle time before a probe; `None`: off, probes are still answered.

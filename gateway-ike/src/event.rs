@@ -10,15 +10,26 @@ use crate::crypto::Secret;
 use crate::diagnosis::Diagnosis;
 use crate::wire::IkeSpi;
 
-/// A datagram to send. The driver puts the non-ESP marker in front when `local.port()` is 4500.
+/// What a datagram carries, and so what the driver puts in front of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransmitKind {
+    /// An IKE message: the non-ESP marker goes in front when `local.port()` is 4500 (RFC 3948 section 2.2).
+    Ike,
+    /// A NAT-keepalive: one octet 0xff, sent as it is (RFC 3948 section 2.3).
+    NatKeepalive,
+}
+
+/// A datagram to send.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// Our address and port (500 or 4500): the socket to send from.
     pub local: SocketAddrV4,
     /// The peer's address and port.
     pub peer: SocketAddrV4,
-    /// The IKE message.
+    /// The IKE message or the keepalive.
     pub payload: Vec<u8>,
+    /// Whether the non-ESP marker goes in front on port 4500.
+    pub kind: TransmitKind,
 }
 
 /// Names one Child SA (a pair of ESP SAs) for as long as it exists; never reused.
@@ -123,6 +134,14 @@ pub enum Event {
     RemoveChild {
         /// The Child SA.
         child: ChildId,
+    },
+    /// The NAT in front of the peer gave it another port: an authenticated message came from there. All Child SAs of the
+    /// tunnel that are encapsulated in UDP send to it from here on.
+    PeerPortChanged {
+        /// The tunnel.
+        connection: ConnectionId,
+        /// Ports to use.
+        encapsulation: UdpEncapsulation,
     },
     /// A negotiation failed or a peer was refused.
     Failed {
