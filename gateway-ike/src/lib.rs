@@ -1,1 +1,5 @@
-//! Placeholder, replaced by the first real commit.
+//! The IKE engine: IKEv1 (and the shape for IKEv2) without sockets, clocks or operating system randomness.
+//!
+//! [`wire`] turns octets into messages and back.
+
+pub mod wire;
