@@ -93,20 +93,20 @@ impl MessageBuilder {
     }
 
     /// Pads the chain with zeros to a multiple of `block_len` octets, lets `encrypt` turn it into ciphertext in place, and finishes
-    /// the message with the encryption flag set.
+    /// the message with the encryption flag set. What `encrypt` returns comes back with the message.
     ///
     /// # Errors
-    /// The message is larger than its length field can say.
-    pub fn encrypted(
+    /// The message is larger than its length field can say, or `encrypt` failed.
+    pub fn encrypted<T, E: From<WireError>>(
         mut self,
         block_len: usize,
-        encrypt: impl FnOnce(&mut [u8]),
-    ) -> Result<Vec<u8>, WireError> {
+        encrypt: impl FnOnce(&mut [u8]) -> Result<T, E>,
+    ) -> Result<(Vec<u8>, T), E> {
         self.header.flags = self.header.flags.with(Flags::ENCRYPTION);
         let mut body = self.chain.into_vec();
         body.resize(body.len().next_multiple_of(block_len.max(1)), 0);
-        encrypt(&mut body);
-        finish(self.header, &body)
+        let result = encrypt(&mut body)?;
+        Ok((finish(self.header, &body)?, result))
     }
 }
 
