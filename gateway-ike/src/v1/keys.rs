@@ -38,9 +38,10 @@ pub struct Phase1Inputs<'a> {
 /// ```
 #[derive(Debug)]
 pub struct Skeyid {
-    root: Prf,
-    d: Prf,
-    a: Prf,
+    hash: Hash,
+    skeyid: Secret,
+    d: Secret,
+    a: Secret,
     e: Secret,
 }
 
@@ -78,10 +79,6 @@ impl Skeyid {
     /// Derives the set for authentication with a pre-shared key.
     pub fn from_pre_shared_key(inputs: &Phase1Inputs<'_>) -> Self {
         let skeyid = Prf::new(inputs.hash, inputs.pre_shared_key).derive(&[inputs.nonce_i, inputs.nonce_r]);
-        Self::from_skeyid(inputs, &skeyid)
-    }
-
-    fn from_skeyid(inputs: &Phase1Inputs<'_>, skeyid: &Secret) -> Self {
         let root = Prf::new(inputs.hash, skeyid.expose());
         let step = |previous: &[u8], number: u8| {
             let (spi_i, spi_r) = (inputs.initiator_spi.0, inputs.responder_spi.0);
@@ -90,16 +87,42 @@ impl Skeyid {
         let d = step(&[], 0);
         let a = step(d.expose(), 1);
         let e = step(a.expose(), 2);
-        let (d, a) = (
-            Prf::new(inputs.hash, d.expose()),
-            Prf::new(inputs.hash, a.expose()),
-        );
-        Self { root, d, a, e }
+        Self {
+            hash: inputs.hash,
+            skeyid,
+            d,
+            a,
+            e,
+        }
     }
 
     /// The negotiated hash.
     pub const fn hash(&self) -> Hash {
-        self.root.hash()
+        self.hash
+    }
+
+    /// SKEYID, the key of HASH_I and HASH_R.
+    pub const fn skeyid(&self) -> &Secret {
+        &self.skeyid
+    }
+
+    /// SKEYID_d, the key of KEYMAT.
+    pub const fn skeyid_d(&self) -> &Secret {
+        &self.d
+    }
+
+    /// SKEYID_a, the key of the hashes of phase 2.
+    pub const fn skeyid_a(&self) -> &Secret {
+        &self.a
+    }
+
+    /// SKEYID_e, the source of the encryption key.
+    pub const fn skeyid_e(&self) -> &Secret {
+        &self.e
+    }
+
+    fn prf(&self, key: &Secret) -> Prf {
+        Prf::new(self.hash, key.expose())
     }
 
     /// The encryption key Ka: the head of SKEYID_e, stretched where the cipher wants more (appendix B).
@@ -109,7 +132,7 @@ impl Skeyid {
         let len = encryption.key_len();
         match self.e.expose().get(..len) {
             Some(head) => Secret::new(head.to_vec()),
-            None => Prf::new(self.hash(), self.e.expose()).feedback(&[&[0]], &[], len),
+            None => self.prf(&self.e).feedback(&[&[0]], &[], len),
         }
     }
 
@@ -123,14 +146,14 @@ impl Skeyid {
         transcript: &Phase1Transcript<'_>,
     ) -> Result<Phase1Cipher, CbcError> {
         let key = CbcKey::new(encryption, self.encryption_key(encryption).expose())?;
-        let iv = self.hash().digest(&[transcript.public_i, transcript.public_r]);
-        Phase1Cipher::new(key, self.hash(), &iv)
+        let iv = self.hash.digest(&[transcript.public_i, transcript.public_r]);
+        Phase1Cipher::new(key, self.hash, &iv)
     }
 
     /// `HASH_I = prf(SKEYID, g^xi | g^xr | CKY-I | CKY-R | SAi_b | IDii_b)`.
     pub fn hash_i(&self, transcript: &Phase1Transcript<'_>, id_i: &[u8]) -> Vec<u8> {
         let t = transcript;
-        self.root.compute(&[
+        self.prf(&self.skeyid).compute(&[
             t.public_i,
             t.public_r,
             &t.initiator_spi.0,
@@ -143,7 +166,7 @@ impl Skeyid {
     /// `HASH_R = prf(SKEYID, g^xr | g^xi | CKY-R | CKY-I | SAi_b | IDir_b)`.
     pub fn hash_r(&self, transcript: &Phase1Transcript<'_>, id_r: &[u8]) -> Vec<u8> {
         let t = transcript;
-        self.root.compute(&[
+        self.prf(&self.skeyid).compute(&[
             t.public_r,
             t.public_i,
             &t.responder_spi.0,
@@ -155,17 +178,19 @@ impl Skeyid {
 
     /// `HASH(1) = prf(SKEYID_a, M-ID | SA | Ni [ | KE ] [ | IDci | IDcr ])`: over all of the message behind the hash payload.
     pub fn hash_1(&self, message_id: u32, after_hash: &[u8]) -> Vec<u8> {
-        self.a.compute(&[&message_id.to_be_bytes(), after_hash])
+        self.prf(&self.a)
+            .compute(&[&message_id.to_be_bytes(), after_hash])
     }
 
     /// `HASH(2) = prf(SKEYID_a, M-ID | Ni_b | SA | Nr [ | KE ] [ | IDci | IDcr ])`.
     pub fn hash_2(&self, message_id: u32, nonce_i: &[u8], after_hash: &[u8]) -> Vec<u8> {
-        self.a.compute(&[&message_id.to_be_bytes(), nonce_i, after_hash])
+        self.prf(&self.a)
+            .compute(&[&message_id.to_be_bytes(), nonce_i, after_hash])
     }
 
     /// `HASH(3) = prf(SKEYID_a, 0 | M-ID | Ni_b | Nr_b)`.
     pub fn hash_3(&self, message_id: u32, nonce_i: &[u8], nonce_r: &[u8]) -> Vec<u8> {
-        self.a
+        self.prf(&self.a)
             .compute(&[&[0], &message_id.to_be_bytes(), nonce_i, nonce_r])
     }
 
@@ -179,7 +204,7 @@ impl Skeyid {
         let shared = inputs.shared.map_or(&[][..], SharedSecret::expose);
         let protocol = [inputs.protocol.0];
         let seed = [shared, &protocol[..], &inputs.spi, inputs.nonce_i, inputs.nonce_r];
-        self.d.feedback(&seed, &seed, len)
+        self.prf(&self.d).feedback(&seed, &seed, len)
     }
 }
 

@@ -99,18 +99,11 @@ impl<'a> Message<'a> {
 
     /// The hash that stands at the head of the message, where RFC 2409 wants it in phase 2.
     pub fn leading_hash(&self) -> Option<&[u8]> {
-        match &self.payloads.first()?.payload {
-            Payload::Hash(hash) => Some(hash),
-            Payload::Sa(_)
-            | Payload::Ke(_)
-            | Payload::Id(_)
-            | Payload::Nonce(_)
-            | Payload::Notify(_)
-            | Payload::Delete(_)
-            | Payload::VendorId(_)
-            | Payload::NatD { .. }
-            | Payload::NatOa(_)
-            | Payload::Unknown { .. } => None,
+        let first = self.payloads.first()?;
+        if let Payload::Hash(hash) = &first.payload {
+            Some(hash)
+        } else {
+            None
         }
     }
 
