@@ -1,1 +1,3 @@
-//! Placeholder, replaced by the first real commit.
+//! The gateway's agent.
+
+pub mod net;
