@@ -1,3 +1,4 @@
 //! The gateway's agent.
 
 pub mod net;
+pub mod xdp;

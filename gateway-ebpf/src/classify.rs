@@ -1,0 +1,63 @@
+//! Which policy or SA a packet belongs to.
+
+use gateway_common::{
+    Spi,
+    abi::{IfaceValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, Verdict, v4_mapped},
+};
+
+use crate::{
+    flow,
+    parse::{Esp, Ipv4},
+    tables::Tables,
+};
+
+/// `IfaceValue::space` of an interface that has no policy at all.
+const NO_SPACE: u32 = 0;
+
+/// The inbound SA of an ESP packet to one of our addresses.
+#[inline(always)]
+pub(crate) fn inbound(ip: &Ipv4, esp: &Esp, tables: &impl Tables) -> Result<SaValue, Verdict> {
+    if Spi::from_be_bytes(esp.spi).is_none() {
+        return Err(Verdict::UnknownSpi);
+    }
+    tables.sa(&SaKey { addr: v4_mapped(ip.dst), spi: esp.spi }).ok_or(Verdict::UnknownSpi)
+}
+
+/// The policy of a packet from a VPC.
+#[inline(always)]
+pub(crate) fn outbound(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> Result<PolicyValue, Verdict> {
+    if iface.space == NO_SPACE || tables.is_local(ip.dst) {
+        return Err(Verdict::Bypass);
+    }
+    if let Some(policy) = flow::recall(iface.space, ip.src, ip.dst, tables) {
+        return Ok(policy);
+    }
+    match lookup(iface.space, ip.src, ip.dst, tables) {
+        Some(policy) => {
+            flow::remember(iface.space, ip.src, ip.dst, policy, tables);
+            Ok(policy)
+        }
+        None if iface.default_deny != 0 => Err(Verdict::NoPolicy),
+        None => Err(Verdict::Bypass),
+    }
+}
+
+/// The verdict of a packet on the public side that is neither ESP nor IKE: RFC 4301 section 5.2 wants it dropped when a policy
+/// would have protected it.
+#[inline(always)]
+pub(crate) fn cleartext(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> Verdict {
+    if iface.space != NO_SPACE && lookup(iface.space, ip.dst, ip.src, tables).is_some() {
+        Verdict::CleartextInbound
+    } else {
+        Verdict::Bypass
+    }
+}
+
+/// Class of the local address, class of the peer's, policy of the pair: constant time whatever the number of policies.
+#[inline(always)]
+fn lookup(space: u32, local: [u8; 4], peer: [u8; 4], tables: &impl Tables) -> Option<PolicyValue> {
+    let prefix = |addr| PrefixKey { space: space.to_be_bytes(), addr };
+    let local_class = tables.local_class(&prefix(local))?;
+    let peer_class = tables.peer_class(&prefix(peer))?;
+    tables.policy(&PairKey { space, local_class, peer_class })
+}

@@ -1,0 +1,188 @@
+//! The library's traits over the kernel's objects.
+
+use core::{
+    cell::{Cell, UnsafeCell},
+    intrinsics::{AtomicOrdering, atomic_cxchg},
+};
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::bpf_ktime_get_ns,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
+    programs::XdpContext,
+};
+use gateway_common::abi::{
+    IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, v4_mapped,
+};
+use gateway_ebpf::{FLOW_SLOTS, FlowEntry, Packet, SharedCell, Tables};
+
+// Every size is a placeholder: the loader sets the real one, except of FLOWS.
+#[map]
+pub(crate) static IFACES: Array<IfaceValue> = Array::with_max_entries(1, 0);
+#[map]
+static LOCAL_CLASSES: LpmTrie<PrefixKey, u32> = LpmTrie::with_max_entries(1, 0);
+#[map]
+static PEER_CLASSES: LpmTrie<PrefixKey, u32> = LpmTrie::with_max_entries(1, 0);
+#[map]
+static POLICIES: HashMap<PairKey, PolicyValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static SAS: HashMap<SaKey, SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static LOCAL_ADDRS: HashMap<[u8; 16], u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static LIMITERS: Array<LimiterConfig> = Array::with_max_entries(1, 0);
+#[map]
+static LIMITER_STATE: Array<MapCell> = Array::with_max_entries(1, 0);
+#[map]
+static LIMITER_DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static IKE_SOURCES: LruHashMap<[u8; 16], MapCell> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static IKE_LIMIT: Array<LimiterConfig> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static XSKS: XskMap = XskMap::with_max_entries(1, 0);
+#[map]
+static FLOWS: PerCpuArray<FlowCell> = PerCpuArray::with_max_entries(FLOW_SLOTS, 0);
+
+/// A `u64` in a map that all CPUs share.
+#[repr(transparent)]
+pub(crate) struct MapCell(UnsafeCell<u64>);
+
+// SAFETY: every access is atomic, and so is the kernel's own store of eight aligned octets from user space.
+unsafe impl Sync for MapCell {}
+
+impl SharedCell for MapCell {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: the cell is a map value, which lives as long as the program runs; an aligned load of eight octets is atomic.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn compare_exchange(&self, current: u64, new: u64) -> Result<(), u64> {
+        const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
+        // SAFETY: the cell is a map value, which lives as long as the program runs, and aligned.
+        let (seen, done) = unsafe { atomic_cxchg::<u64, ORDER, ORDER>(self.0.get(), current, new) };
+        if done { Ok(()) } else { Err(seen) }
+    }
+}
+
+/// A slot of the flow cache.
+#[repr(transparent)]
+struct FlowCell(Cell<FlowEntry>);
+
+// SAFETY: the map is per CPU, and the program is neither preempted by itself nor moved to another CPU.
+unsafe impl Sync for FlowCell {}
+
+/// The packet between `data` and `data_end`.
+pub(crate) struct KernelPacket<'a>(pub(crate) &'a XdpContext);
+
+impl Packet for KernelPacket<'_> {
+    #[inline(always)]
+    fn octets(&self) -> usize {
+        self.0.data_end() - self.0.data()
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let start = self.0.data() + offset;
+        if start + N > self.0.data_end() {
+            return None;
+        }
+        // SAFETY: the line above keeps `N` octets from `start` inside the packet; octets need no alignment.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+}
+
+/// The maps of this file.
+pub(crate) struct KernelTables;
+
+impl Tables for KernelTables {
+    type Shared = MapCell;
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: the helper has no conditions.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn is_local(&self, addr: [u8; 4]) -> bool {
+        LOCAL_ADDRS.get_ptr(&v4_mapped(addr)).is_some()
+    }
+
+    #[inline(always)]
+    fn local_class(&self, key: &PrefixKey) -> Option<u32> {
+        LOCAL_CLASSES.get(Key::new(PREFIX_BITS, *key)).copied()
+    }
+
+    #[inline(always)]
+    fn peer_class(&self, key: &PrefixKey) -> Option<u32> {
+        PEER_CLASSES.get(Key::new(PREFIX_BITS, *key)).copied()
+    }
+
+    #[inline(always)]
+    fn policy(&self, key: &PairKey) -> Option<PolicyValue> {
+        // SAFETY: without preallocation a removed element keeps its contents until this run of the program ends.
+        unsafe { POLICIES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn sa(&self, key: &SaKey) -> Option<SaValue> {
+        // SAFETY: without preallocation a removed element keeps its contents until this run of the program ends.
+        unsafe { SAS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn limiter(&self, number: u32) -> Option<LimiterConfig> {
+        LIMITERS.get(number).copied()
+    }
+
+    #[inline(always)]
+    fn limiter_state(&self, number: u32) -> Option<&MapCell> {
+        LIMITER_STATE.get(number)
+    }
+
+    #[inline(always)]
+    fn count_limiter_drop(&self, number: u32) {
+        increment(&LIMITER_DROPS, number);
+    }
+
+    #[inline(always)]
+    fn ike_limit(&self) -> Option<LimiterConfig> {
+        IKE_LIMIT.get(0).copied()
+    }
+
+    #[inline(always)]
+    fn ike_source(&self, addr: [u8; 4]) -> Option<&MapCell> {
+        let key = v4_mapped(addr);
+        // SAFETY: an element that the LRU list reuses stays an aligned `u64`; a source then finds the rate of another.
+        if let Some(state) = unsafe { IKE_SOURCES.get(&key) } {
+            return Some(state);
+        }
+        // An error is another CPU that was faster, or no room: the second look tells which.
+        let _ = IKE_SOURCES.insert(&key, MapCell(UnsafeCell::new(0)), u64::from(BPF_NOEXIST));
+        // SAFETY: as above.
+        unsafe { IKE_SOURCES.get(&key) }
+    }
+
+    #[inline(always)]
+    fn flow(&self, slot: u32) -> Option<&Cell<FlowEntry>> {
+        FLOWS.get(slot).map(|cell| &cell.0)
+    }
+}
+
+/// A whole space and a whole IPv4 address.
+const PREFIX_BITS: u32 = 64;
+
+/// Adds one to this CPU's counter.
+#[inline(always)]
+pub(crate) fn increment(counters: &PerCpuArray<u64>, number: u32) {
+    if let Some(counter) = counters.get_ptr_mut(number) {
+        // SAFETY: a per-CPU value that only this CPU changes, and the program is not preempted by itself.
+        unsafe { *counter += 1 };
+    }
+}
