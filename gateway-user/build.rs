@@ -16,8 +16,15 @@ const PROGRAM: &str = "gateway-xdp";
 const HINT: &str = "run `cargo xtask setup`";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
-    for part in ["gateway-ebpf/src", "gateway-ebpf/Cargo.toml", "gateway-common/src", "gateway-common/Cargo.toml"] {
+    let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?)
+        .join("..")
+        .canonicalize()?;
+    for part in [
+        "gateway-ebpf/src",
+        "gateway-ebpf/Cargo.toml",
+        "gateway-common/src",
+        "gateway-common/Cargo.toml",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(part).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
@@ -35,12 +42,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         )
         .into());
     }
-    fs::copy(target_dir.join(TARGET).join("release").join(PROGRAM), out_dir.join(PROGRAM))?;
+    fs::copy(
+        target_dir.join(TARGET).join("release").join(PROGRAM),
+        out_dir.join(PROGRAM),
+    )?;
     Ok(())
 }
 
 fn cargo_build(workspace: &Path, target_dir: &Path) -> Result<Command, Box<dyn Error>> {
-    let host_arch = variable("CARGO_CFG_TARGET_ARCH")?.into_string().map_err(|_| "the target's name is not text")?;
+    let host_arch = variable("CARGO_CFG_TARGET_ARCH")?
+        .into_string()
+        .map_err(|_| "the target's name is not text")?;
     let flags = [
         format!("--cfg=bpf_target_arch=\"{host_arch}\""),
         // BTF, for the verifier's messages and `bpftool map dump`.
@@ -51,7 +63,15 @@ fn cargo_build(workspace: &Path, target_dir: &Path) -> Result<Command, Box<dyn E
     ];
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
-        .args(["build", "--release", "--quiet", "--package", "gateway-ebpf", "--bin", PROGRAM])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--package",
+            "gateway-ebpf",
+            "--bin",
+            PROGRAM,
+        ])
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(target_dir)
         .current_dir(workspace)
@@ -71,13 +91,22 @@ fn cargo_build(workspace: &Path, target_dir: &Path) -> Result<Command, Box<dyn E
 }
 
 fn require_tools() -> Result<(), Box<dyn Error>> {
-    let linker = Command::new("bpf-linker").arg("--version").stdout(Stdio::null()).status();
+    let linker = Command::new("bpf-linker")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status();
     if !linker.is_ok_and(|status| status.success()) {
         return Err(format!("bpf-linker is not installed: {HINT}").into());
     }
-    let sysroot = Command::new(variable("RUSTC")?).args(["--print", "sysroot"]).output()?.stdout;
+    let sysroot = Command::new(variable("RUSTC")?)
+        .args(["--print", "sysroot"])
+        .output()?
+        .stdout;
     let sysroot = PathBuf::from(String::from_utf8(sysroot)?.trim_end());
-    if !sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists() {
+    if !sysroot
+        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
+        .exists()
+    {
         return Err(format!("the component rust-src is not installed: {HINT}").into());
     }
     Ok(())

@@ -2,11 +2,12 @@
 
 use gateway_common::{
     Spi,
-    abi::{IfaceValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, Verdict, v4_mapped},
+    abi::{IfaceValue, PairKey, PolicyValue, SaValue, Verdict},
 };
 
 use crate::{
     flow,
+    packet::Word,
     parse::{Esp, Ipv4},
     tables::Tables,
 };
@@ -17,10 +18,10 @@ const NO_SPACE: u32 = 0;
 /// The inbound SA of an ESP packet to one of our addresses.
 #[inline(always)]
 pub(crate) fn inbound(ip: &Ipv4, esp: &Esp, tables: &impl Tables) -> Result<SaValue, Verdict> {
-    if Spi::from_be_bytes(esp.spi).is_none() {
+    if Spi::from_be_bytes(esp.spi.octets()).is_none() {
         return Err(Verdict::UnknownSpi);
     }
-    tables.sa(&SaKey { addr: v4_mapped(ip.dst), spi: esp.spi }).ok_or(Verdict::UnknownSpi)
+    tables.sa(ip.dst, esp.spi).ok_or(Verdict::UnknownSpi)
 }
 
 /// The policy of a packet from a VPC.
@@ -55,9 +56,12 @@ pub(crate) fn cleartext(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> 
 
 /// Class of the local address, class of the peer's, policy of the pair: constant time whatever the number of policies.
 #[inline(always)]
-fn lookup(space: u32, local: [u8; 4], peer: [u8; 4], tables: &impl Tables) -> Option<PolicyValue> {
-    let prefix = |addr| PrefixKey { space: space.to_be_bytes(), addr };
-    let local_class = tables.local_class(&prefix(local))?;
-    let peer_class = tables.peer_class(&prefix(peer))?;
-    tables.policy(&PairKey { space, local_class, peer_class })
+fn lookup(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
+    let local_class = tables.local_class(space, local)?;
+    let peer_class = tables.peer_class(space, peer)?;
+    tables.policy(&PairKey {
+        space,
+        local_class,
+        peer_class,
+    })
 }

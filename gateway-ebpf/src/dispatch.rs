@@ -40,7 +40,11 @@ impl Decision {
 /// Refuses a packet of a queue without a socket, before it is charged to a limiter.
 #[inline(always)]
 pub(crate) fn require_worker(iface: &IfaceValue, queue: u32) -> Result<(), Verdict> {
-    if queue < iface.queues { Ok(()) } else { Err(Verdict::NoWorker) }
+    if queue < iface.queues {
+        Ok(())
+    } else {
+        Err(Verdict::NoWorker)
+    }
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@
 
 use gateway_common::abi::PolicyValue;
 
-use crate::tables::Tables;
+use crate::{packet::Word, tables::Tables};
 
 /// Slots per CPU; a power of two. 32 octets each.
 pub const FLOW_SLOTS: u32 = 1 << FLOW_SLOT_BITS;
@@ -20,27 +20,38 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowEntry {
     space: u32,
-    local: [u8; 4],
-    peer: [u8; 4],
+    local: u32,
+    peer: u32,
     policy: PolicyValue,
 }
 
 #[inline(always)]
-pub(crate) fn recall(space: u32, local: [u8; 4], peer: [u8; 4], tables: &impl Tables) -> Option<PolicyValue> {
+pub(crate) fn recall(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
+    let (local, peer) = (local.raw(), peer.raw());
     let entry = tables.flow(slot(space, local, peer))?.get();
     (entry.space == space && entry.local == local && entry.peer == peer).then_some(entry.policy)
 }
 
 #[inline(always)]
-pub(crate) fn remember(space: u32, local: [u8; 4], peer: [u8; 4], policy: PolicyValue, tables: &impl Tables) {
+pub(crate) fn remember(space: u32, local: Word, peer: Word, policy: PolicyValue, tables: &impl Tables) {
+    let (local, peer) = (local.raw(), peer.raw());
     if let Some(entry) = tables.flow(slot(space, local, peer)) {
-        entry.set(FlowEntry { space, local, peer, policy });
+        entry.set(FlowEntry {
+            space,
+            local,
+            peer,
+            policy,
+        });
     }
 }
 
 #[inline(always)]
-fn slot(space: u32, local: [u8; 4], peer: [u8; 4]) -> u32 {
-    let pair = u64::from(u32::from_ne_bytes(local)) << 32 | u64::from(u32::from_ne_bytes(peer));
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the shift leaves as many bits as there are slots"
+)]
+fn slot(space: u32, local: u32, peer: u32) -> u32 {
+    let pair = u64::from(local) << 32 | u64::from(peer);
     let hash = (pair ^ u64::from(space).wrapping_mul(GOLDEN)).wrapping_mul(GOLDEN);
     (hash >> (u64::BITS - FLOW_SLOT_BITS)) as u32
 }

@@ -12,10 +12,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
     programs::XdpContext,
 };
-use gateway_common::abi::{
-    IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, v4_mapped,
-};
-use gateway_ebpf::{FLOW_SLOTS, FlowEntry, Packet, SharedCell, Tables};
+use gateway_common::abi::{IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
+use gateway_ebpf::{FLOW_SLOTS, FlowEntry, Packet, SharedCell, Tables, Word};
 
 // Every size is a placeholder: the loader sets the real one, except of FLOWS.
 #[map]
@@ -27,9 +25,9 @@ static PEER_CLASSES: LpmTrie<PrefixKey, u32> = LpmTrie::with_max_entries(1, 0);
 #[map]
 static POLICIES: HashMap<PairKey, PolicyValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-static SAS: HashMap<SaKey, SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static SAS: HashMap<[u32; 5], SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-static LOCAL_ADDRS: HashMap<[u8; 16], u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static LOCAL_ADDRS: HashMap<MappedAddr, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 static LIMITERS: Array<LimiterConfig> = Array::with_max_entries(1, 0);
 #[map]
@@ -37,7 +35,7 @@ static LIMITER_STATE: Array<MapCell> = Array::with_max_entries(1, 0);
 #[map]
 static LIMITER_DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static IKE_SOURCES: LruHashMap<[u8; 16], MapCell> = LruHashMap::with_max_entries(1, 0);
+static IKE_SOURCES: LruHashMap<MappedAddr, MapCell> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static IKE_LIMIT: Array<LimiterConfig> = Array::with_max_entries(1, 0);
 #[map]
@@ -77,13 +75,58 @@ struct FlowCell(Cell<FlowEntry>);
 // SAFETY: the map is per CPU, and the program is neither preempted by itself nor moved to another CPU.
 unsafe impl Sync for FlowCell {}
 
+/// The sixteen octets of a mapped address in words: written and hashed as words, where octets cost a stall each.
+type MappedAddr = [u32; 4];
+
+const _: () = {
+    assert!(size_of::<MappedAddr>() == size_of::<[u8; 16]>());
+    assert!(size_of::<[u32; 5]>() == size_of::<SaKey>());
+};
+
+/// `gateway_common::abi::v4_mapped` in words.
+#[inline(always)]
+fn mapped(addr: Word) -> MappedAddr {
+    [0, 0, 0xffff_u32.to_be(), addr.raw()]
+}
+
+/// A key of a trie whose two words lie at a multiple of eight.
+///
+/// The compiler stores them as one, the verifier refuses such a store elsewhere on the stack, and the kernel loads them as one.
+#[repr(C, align(8))]
+struct TrieKey {
+    unused: u32,
+    prefix_len: u32,
+    space: u32,
+    addr: u32,
+}
+
+impl TrieKey {
+    #[inline(always)]
+    fn new(space: u32, addr: Word) -> Self {
+        // A whole space and a whole IPv4 address.
+        Self {
+            unused: 0,
+            prefix_len: 64,
+            space: space.to_be(),
+            addr: addr.raw(),
+        }
+    }
+
+    #[inline(always)]
+    fn as_key(&self) -> &Key<PrefixKey> {
+        let start = core::ptr::from_ref(self).cast::<u8>();
+        // SAFETY: `prefix_len`, `space` and `addr` are the twelve octets of a `Key<PrefixKey>`, which needs no alignment.
+        unsafe { &*start.add(core::mem::offset_of!(Self, prefix_len)).cast() }
+    }
+}
+
 /// The packet between `data` and `data_end`.
 pub(crate) struct KernelPacket<'a>(pub(crate) &'a XdpContext);
 
 impl Packet for KernelPacket<'_> {
     #[inline(always)]
-    fn octets(&self) -> usize {
-        self.0.data_end() - self.0.data()
+    fn has(&self, len: usize) -> bool {
+        self.0.data() + len <= self.0.data_end()
     }
 
     #[inline(always)]
@@ -110,18 +153,18 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn is_local(&self, addr: [u8; 4]) -> bool {
-        LOCAL_ADDRS.get_ptr(&v4_mapped(addr)).is_some()
+    fn is_local(&self, addr: Word) -> bool {
+        LOCAL_ADDRS.get_ptr(mapped(addr)).is_some()
     }
 
     #[inline(always)]
-    fn local_class(&self, key: &PrefixKey) -> Option<u32> {
-        LOCAL_CLASSES.get(Key::new(PREFIX_BITS, *key)).copied()
+    fn local_class(&self, space: u32, addr: Word) -> Option<u32> {
+        LOCAL_CLASSES.get(TrieKey::new(space, addr).as_key()).copied()
     }
 
     #[inline(always)]
-    fn peer_class(&self, key: &PrefixKey) -> Option<u32> {
-        PEER_CLASSES.get(Key::new(PREFIX_BITS, *key)).copied()
+    fn peer_class(&self, space: u32, addr: Word) -> Option<u32> {
+        PEER_CLASSES.get(TrieKey::new(space, addr).as_key()).copied()
     }
 
     #[inline(always)]
@@ -131,7 +174,9 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn sa(&self, key: &SaKey) -> Option<SaValue> {
+    fn sa(&self, addr: Word, spi: Word) -> Option<SaValue> {
+        let [a, b, c, d] = mapped(addr);
+        let key = [a, b, c, d, spi.raw()];
         // SAFETY: without preallocation a removed element keeps its contents until this run of the program ends.
         unsafe { SAS.get(key) }.copied()
     }
@@ -157,8 +202,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn ike_source(&self, addr: [u8; 4]) -> Option<&MapCell> {
-        let key = v4_mapped(addr);
+    fn ike_source(&self, addr: Word) -> Option<&MapCell> {
+        let key = mapped(addr);
         // SAFETY: an element that the LRU list reuses stays an aligned `u64`; a source then finds the rate of another.
         if let Some(state) = unsafe { IKE_SOURCES.get(&key) } {
             return Some(state);
@@ -174,9 +219,6 @@ impl Tables for KernelTables {
         FLOWS.get(slot).map(|cell| &cell.0)
     }
 }
-
-/// A whole space and a whole IPv4 address.
-const PREFIX_BITS: u32 = 64;
 
 /// Adds one to this CPU's counter.
 #[inline(always)]

@@ -12,7 +12,6 @@
 //! Everything is `#[inline(always)]`: the program is one function, as the verifier likes it best.
 #![no_std]
 
-
 mod classify;
 mod dispatch;
 mod flow;
@@ -26,12 +25,17 @@ use gateway_common::abi::{IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, If
 
 pub use dispatch::{Decision, Redirect};
 pub use flow::{FLOW_SLOTS, FlowEntry};
-pub use packet::Packet;
+pub use packet::{Packet, Word};
 pub use tables::{SharedCell, Tables};
 
 /// Decides about one packet that came in on the interface `iface`, on the RX queue `queue`.
 #[inline(always)]
-pub fn judge(packet: &(impl Packet + ?Sized), iface: &IfaceValue, queue: u32, tables: &impl Tables) -> Decision {
+pub fn judge(
+    packet: &(impl Packet + ?Sized),
+    iface: &IfaceValue,
+    queue: u32,
+    tables: &impl Tables,
+) -> Decision {
     let outcome = match iface.role {
         IFACE_ROLE_PUBLIC => public_side(packet, iface, queue, tables),
         IFACE_ROLE_VPC => vpc_side(packet, iface, queue, tables),
@@ -77,6 +81,11 @@ fn vpc_side(
     let ip = parse::ipv4(packet)?;
     let policy = classify::outbound(&ip, iface, tables)?;
     dispatch::require_worker(iface, queue)?;
-    police::police(policy.gateway_limiter, policy.tunnel_limiter, ip.total_len.into(), tables)?;
+    police::police(
+        policy.gateway_limiter,
+        policy.tunnel_limiter,
+        ip.total_len.into(),
+        tables,
+    )?;
     Ok(dispatch::outbound(iface, queue, &ip, &policy))
 }

@@ -4,7 +4,10 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
-    allow(internal_features, reason = "the only way to a compare-and-swap: core's atomics have none on BPF")
+    allow(
+        internal_features,
+        reason = "the only way to a compare-and-swap: core's atomics have none on BPF"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]

@@ -2,7 +2,7 @@
 
 use gateway_common::abi::Verdict;
 
-use crate::packet::Packet;
+use crate::packet::{Packet, Word};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 /// IEEE 802.1Q.
@@ -41,8 +41,8 @@ pub(crate) struct Ipv4 {
     pub(crate) protocol: u8,
     /// Flags and fragment offset.
     fragment: u16,
-    pub(crate) src: [u8; 4],
-    pub(crate) dst: [u8; 4],
+    pub(crate) src: Word,
+    pub(crate) dst: Word,
 }
 
 impl Ipv4 {
@@ -68,8 +68,7 @@ impl Ipv4 {
 pub(crate) struct Esp {
     /// Octets from the start of the packet.
     pub(crate) offset: usize,
-    /// As it stands in the packet.
-    pub(crate) spi: [u8; 4],
+    pub(crate) spi: Word,
     /// RFC 3948: behind a UDP header.
     pub(crate) udp_encapsulated: bool,
 }
@@ -90,25 +89,37 @@ pub(crate) enum Local {
 #[inline(always)]
 pub(crate) fn ipv4(packet: &(impl Packet + ?Sized)) -> Result<Ipv4, Verdict> {
     let l3_offset = network_header(packet)?;
-    let header: [u8; IPV4_LEN_MIN] = packet.read(l3_offset).ok_or(Verdict::Malformed)?;
-    let header_len = u16::from(header[0] & 0x0f) * 4;
-    let total_len = u16::from_be_bytes([header[2], header[3]]);
-    if header[0] >> 4 != 4
+    if !packet.has(l3_offset + IPV4_LEN_MIN) {
+        return Err(Verdict::Malformed);
+    }
+    let [version_and_len] = field(packet, l3_offset)?;
+    let header_len = u16::from(version_and_len & 0x0f) * 4;
+    let total_len = u16::from_be_bytes(field(packet, l3_offset + 2)?);
+    if version_and_len >> 4 != 4
         || usize::from(header_len) < IPV4_LEN_MIN
         || total_len < header_len
-        || packet.octets() - l3_offset < usize::from(total_len)
+        || !packet.has(l3_offset + usize::from(total_len))
     {
         return Err(Verdict::Malformed);
     }
+    let [protocol] = field(packet, l3_offset + 9)?;
     Ok(Ipv4 {
         l3_offset,
         header_len,
         total_len,
-        protocol: header[9],
-        fragment: u16::from_be_bytes([header[6], header[7]]),
-        src: [header[12], header[13], header[14], header[15]],
-        dst: [header[16], header[17], header[18], header[19]],
+        protocol,
+        fragment: u16::from_be_bytes(field(packet, l3_offset + 6)?),
+        src: Word::new(field(packet, l3_offset + 12)?),
+        dst: Word::new(field(packet, l3_offset + 16)?),
     })
+}
+
+/// Reads a field of a header that has to be there.
+///
+/// One read per field: what is read as an array of octets stays one.
+#[inline(always)]
+fn field<const N: usize>(packet: &(impl Packet + ?Sized), offset: usize) -> Result<[u8; N], Verdict> {
+    packet.read(offset).ok_or(Verdict::Malformed)
 }
 
 /// Octets before the IPv4 header.
@@ -116,8 +127,7 @@ pub(crate) fn ipv4(packet: &(impl Packet + ?Sized)) -> Result<Ipv4, Verdict> {
 fn network_header(packet: &(impl Packet + ?Sized)) -> Result<usize, Verdict> {
     let mut offset = ETHERNET_LEN;
     for _ in 0..=VLAN_TAGS_MAX {
-        let ethertype = packet.read(offset - 2).map(u16::from_be_bytes).ok_or(Verdict::Malformed)?;
-        match ethertype {
+        match u16::from_be_bytes(field(packet, offset - 2)?) {
             ETHERTYPE_IPV4 => return Ok(offset),
             ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => offset += VLAN_TAG_LEN,
             _ => return Err(Verdict::NotIp),
@@ -146,13 +156,18 @@ fn udp(packet: &(impl Packet + ?Sized), ip: &Ipv4) -> Result<Local, Verdict> {
     if ip.payload_len() < UDP_LEN {
         return Err(Verdict::Malformed);
     }
-    let header: [u8; UDP_LEN as usize] = packet.read(ip.l4_offset()).ok_or(Verdict::Malformed)?;
+    // In one read: behind a header of variable length the verifier does not see that two checks are of the same place.
+    let header: [u8; UDP_LEN as usize] = field(packet, ip.l4_offset())?;
     let port = u16::from_be_bytes([header[2], header[3]]);
     if port != PORT_IKE && port != PORT_IKE_NAT {
         return Ok(Local::Other);
     }
     if ip.is_fragment() {
-        return if port == PORT_IKE { Ok(Local::Ike) } else { Err(Verdict::Fragment) };
+        return if port == PORT_IKE {
+            Ok(Local::Ike)
+        } else {
+            Err(Verdict::Fragment)
+        };
     }
     // Octets behind the datagram but inside the IP packet would be a second length for the worker to believe.
     if u16::from_be_bytes([header[4], header[5]]) != ip.payload_len() {
@@ -161,15 +176,23 @@ fn udp(packet: &(impl Packet + ?Sized), ip: &Ipv4) -> Result<Local, Verdict> {
     if port == PORT_IKE {
         return Ok(Local::Ike);
     }
-    udp_4500(packet, ip.l4_offset() + UDP_LEN as usize, ip.payload_len() - UDP_LEN)
+    udp_4500(
+        packet,
+        ip.l4_offset() + UDP_LEN as usize,
+        ip.payload_len() - UDP_LEN,
+    )
 }
 
 /// Tells IKE, ESP and keepalives on port 4500 apart, RFC 3948 section 2.
 #[inline(always)]
 fn udp_4500(packet: &(impl Packet + ?Sized), offset: usize, len: u16) -> Result<Local, Verdict> {
     if len == 1 {
-        let [octet] = packet.read(offset).ok_or(Verdict::Malformed)?;
-        return Err(if octet == NAT_KEEPALIVE { Verdict::NatKeepalive } else { Verdict::Malformed });
+        let [octet] = field(packet, offset)?;
+        return Err(if octet == NAT_KEEPALIVE {
+            Verdict::NatKeepalive
+        } else {
+            Verdict::Malformed
+        });
     }
     if len >= 4 && packet.read(offset) == Some(NON_ESP_MARKER) {
         return Ok(Local::Ike);
@@ -187,6 +210,9 @@ fn esp(
     if len < ESP_LEN_MIN {
         return Err(Verdict::Malformed);
     }
-    let spi = packet.read(offset).ok_or(Verdict::Malformed)?;
-    Ok(Esp { offset, spi, udp_encapsulated })
+    Ok(Esp {
+        offset,
+        spi: Word::new(field(packet, offset)?),
+        udp_encapsulated,
+    })
 }

@@ -33,13 +33,7 @@ pub(crate) fn police(
 }
 
 #[inline(always)]
-fn charge(
-    number: u32,
-    size: u64,
-    now: u64,
-    refusal: Verdict,
-    tables: &impl Tables,
-) -> Result<(), Verdict> {
+fn charge(number: u32, size: u64, now: u64, refusal: Verdict, tables: &impl Tables) -> Result<(), Verdict> {
     if number == NO_LIMITER {
         return Ok(());
     }
@@ -79,6 +73,10 @@ pub(crate) fn conforms(config: &LimiterConfig, state: &impl SharedCell, now: u64
 /// Time that `units` take at `rate` per second, to the nearest nanosecond: rounding down would grant a fast limiter some percent.
 #[inline(always)]
 fn nanoseconds(units: u64, rate: u64) -> u64 {
-    let scaled = if units > u64::MAX / NANOS_PER_SEC { u64::MAX } else { units * NANOS_PER_SEC };
+    let scaled = if units > u64::MAX / NANOS_PER_SEC {
+        u64::MAX
+    } else {
+        units * NANOS_PER_SEC
+    };
     scaled.saturating_add(rate / 2) / rate
 }

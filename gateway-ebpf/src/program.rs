@@ -36,12 +36,24 @@ pub(crate) fn gateway(ctx: XdpContext) -> u32 {
         Decision::Final(verdict) => verdict,
         Decision::Redirect(redirect) => hand_over(&ctx, &redirect),
     };
-    increment(&COUNTERS, iface.slot.wrapping_mul(Verdict::COUNT).wrapping_add(verdict as u32));
+    increment(
+        &COUNTERS,
+        iface
+            .slot
+            .wrapping_mul(Verdict::COUNT)
+            .wrapping_add(verdict as u32),
+    );
     match verdict.action() {
         Action::Pass => XDP_PASS,
         Action::Redirect => XDP_REDIRECT,
         Action::Drop => {
-            aya_log_ebpf::debug!(&ctx, "dropped: verdict {}, ifindex {}, queue {}", verdict as u32, ifindex, queue);
+            aya_log_ebpf::debug!(
+                &ctx,
+                "dropped: verdict {}, ifindex {}, queue {}",
+                verdict as u32,
+                ifindex,
+                queue
+            );
             XDP_DROP
         }
     }
@@ -67,7 +79,8 @@ fn hand_over(ctx: &XdpContext, redirect: &Redirect) -> Verdict {
 fn prepend(ctx: &XdpContext, meta: PacketMeta) -> bool {
     let present = ctx.data().wrapping_sub(ctx.metadata()) as i32;
     // SAFETY: the context is the one of this run, and no pointer into the packet is used after the call.
-    if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), present.wrapping_sub(PacketMeta::LEN as i32)) } != 0 {
+    if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), present.wrapping_sub(PacketMeta::LEN as i32)) } != 0
+    {
         return false;
     }
     let start = ctx.metadata();

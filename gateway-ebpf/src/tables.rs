@@ -2,9 +2,9 @@
 
 use core::cell::Cell;
 
-use gateway_common::abi::{LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
+use gateway_common::abi::{LimiterConfig, PairKey, PolicyValue, SaValue};
 
-use crate::flow::FlowEntry;
+use crate::{flow::FlowEntry, packet::Word};
 
 /// A `u64` that several CPUs change at once.
 pub trait SharedCell {
@@ -24,19 +24,19 @@ pub trait Tables {
     fn now(&self) -> u64;
 
     /// Whether the address is one of the gateways' own (`LOCAL_ADDRS`).
-    fn is_local(&self, addr: [u8; 4]) -> bool;
+    fn is_local(&self, addr: Word) -> bool;
 
-    /// Class of the longest prefix in `LOCAL_CLASSES`.
-    fn local_class(&self, key: &PrefixKey) -> Option<u32>;
+    /// Class of the longest prefix of the space in `LOCAL_CLASSES`.
+    fn local_class(&self, space: u32, addr: Word) -> Option<u32>;
 
-    /// Class of the longest prefix in `PEER_CLASSES`.
-    fn peer_class(&self, key: &PrefixKey) -> Option<u32>;
+    /// Class of the longest prefix of the space in `PEER_CLASSES`.
+    fn peer_class(&self, space: u32, addr: Word) -> Option<u32>;
 
     /// `POLICIES`.
     fn policy(&self, key: &PairKey) -> Option<PolicyValue>;
 
-    /// `SAS`.
-    fn sa(&self, key: &SaKey) -> Option<SaValue>;
+    /// `SAS`: the inbound SA by destination address and SPI.
+    fn sa(&self, addr: Word, spi: Word) -> Option<SaValue>;
 
     /// `LIMITERS`.
     fn limiter(&self, number: u32) -> Option<LimiterConfig>;
@@ -51,7 +51,7 @@ pub trait Tables {
     fn ike_limit(&self) -> Option<LimiterConfig>;
 
     /// The state of a source in `IKE_SOURCES`, created when it is new; `None` when there is no room for it.
-    fn ike_source(&self, addr: [u8; 4]) -> Option<&Self::Shared>;
+    fn ike_source(&self, addr: Word) -> Option<&Self::Shared>;
 
     /// A slot of this CPU's flow cache.
     fn flow(&self, slot: u32) -> Option<&Cell<FlowEntry>>;

@@ -77,7 +77,13 @@ impl XdpProgram {
         }
         let log = log::LogReader::open(&mut ebpf, log_level)?;
         let maps = Maps::take(&mut ebpf)?;
-        Ok(Self { ebpf, maps, log, pins, links: Vec::new() })
+        Ok(Self {
+            ebpf,
+            maps,
+            log,
+            pins,
+            links: Vec::new(),
+        })
     }
 
     /// Hands the program's log records to `tracing`, target "xdp". Does not wait.
@@ -89,6 +95,10 @@ impl XdpProgram {
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, XdpError> {
-    let program = ebpf.program_mut(PROGRAM).ok_or(XdpError::IncompleteObject(PROGRAM))?;
-    program.try_into().map_err(|_: aya::programs::ProgramError| XdpError::IncompleteObject(PROGRAM))
+    let program = ebpf
+        .program_mut(PROGRAM)
+        .ok_or(XdpError::IncompleteObject(PROGRAM))?;
+    program
+        .try_into()
+        .map_err(|_: aya::programs::ProgramError| XdpError::IncompleteObject(PROGRAM))
 }

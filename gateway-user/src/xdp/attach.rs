@@ -71,12 +71,22 @@ impl XdpProgram {
     /// or the link that is there does not have, no privilege.
     pub fn attach(&mut self, ifname: &str, ifindex: u32, mode: XdpMode) -> Result<AttachedMode, XdpError> {
         if if_nametoindex(ifname) != Ok(ifindex) {
-            return Err(XdpError::MissingInterface { name: ifname.to_owned(), ifindex });
+            return Err(XdpError::MissingInterface {
+                name: ifname.to_owned(),
+                ifindex,
+            });
         }
         match self.maps.iface(ifindex) {
-            None => return Err(XdpError::IfindexTooHigh { ifindex, max: self.maps.max_ifindex() }),
+            None => {
+                return Err(XdpError::IfindexTooHigh {
+                    ifindex,
+                    max: self.maps.max_ifindex(),
+                });
+            }
             Some(value) if value.role == IFACE_ROLE_NONE => {
-                return Err(XdpError::InterfaceNotConfigured { name: ifname.to_owned() });
+                return Err(XdpError::InterfaceNotConfigured {
+                    name: ifname.to_owned(),
+                });
             }
             Some(_) => {}
         }
@@ -120,12 +130,20 @@ impl XdpProgram {
         ifindex: u32,
         mode: XdpMode,
     ) -> Result<Option<AttachedMode>, XdpError> {
-        let Some(pin) = self.pins.as_ref().map(|pins| pins.link(ifname)).filter(|pin| pin.exists()) else {
+        let Some(pin) = self
+            .pins
+            .as_ref()
+            .map(|pins| pins.link(ifname))
+            .filter(|pin| pin.exists())
+        else {
             return Ok(None);
         };
         let pinned = PinnedLink::from_pin(&pin).map_err(|e| pin_error(&pin, link_error(e)))?;
         let link = FdLink::from(pinned);
-        let pinned_program = link.info().map_err(|e| pin_error(&pin, link_error(e)))?.program_id();
+        let pinned_program = link
+            .info()
+            .map_err(|e| pin_error(&pin, link_error(e)))?
+            .program_id();
         let there = query(ifname, ifindex)?.filter(|there| there.program_id == pinned_program);
         let Some(there) = there else {
             tracing::warn!(target: "xdp", interface = ifname, "removed the pin of an interface that is gone");
@@ -133,13 +151,19 @@ impl XdpProgram {
             return Ok(None);
         };
         if let Some(wanted) = mode.wanted().filter(|wanted| *wanted != there.mode) {
-            return Err(XdpError::OtherMode { name: ifname.to_owned(), attached: there.mode, wanted });
+            return Err(XdpError::OtherMode {
+                name: ifname.to_owned(),
+                attached: there.mode,
+                wanted,
+            });
         }
         let link = XdpLink::try_from(link).map_err(|e| pin_error(&pin, link_error(e)))?;
         let program = program(&mut self.ebpf)?;
         let replaced = program.attach_to_link(link).and_then(|id| program.take_link(id));
         // The pin holds the link; this descriptor is not needed.
-        replaced.map(drop).map_err(|e| attach_error(ifname, ifindex, there.mode, e))?;
+        replaced
+            .map(drop)
+            .map_err(|e| attach_error(ifname, ifindex, there.mode, e))?;
         Ok(Some(there.mode))
     }
 
@@ -175,16 +199,19 @@ impl XdpProgram {
 }
 
 fn query(ifname: &str, ifindex: u32) -> Result<Option<Attachment>, XdpError> {
-    attachment(ifindex).map_err(|source| XdpError::Query { name: ifname.to_owned(), source })
+    attachment(ifindex).map_err(|source| XdpError::Query {
+        name: ifname.to_owned(),
+        source,
+    })
 }
 
 fn attach_error(ifname: &str, ifindex: u32, mode: AttachedMode, error: ProgramError) -> XdpError {
     let name = ifname.to_owned();
     let source = program_error(error);
     match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            XdpError::MissingCapability { operation: "attaching the XDP program" }
-        }
+        Some(libc::EPERM | libc::EACCES) => XdpError::MissingCapability {
+            operation: "attaching the XDP program",
+        },
         Some(libc::EBUSY | libc::EEXIST) => XdpError::ForeignProgram { name },
         Some(libc::ENODEV) => XdpError::MissingInterface { name, ifindex },
         _ => XdpError::Attach { name, mode, source },
@@ -195,9 +222,9 @@ fn attach_error(ifname: &str, ifindex: u32, mode: AttachedMode, error: ProgramEr
 fn program_error(error: ProgramError) -> io::Error {
     match error {
         ProgramError::SyscallError(e) => e.io_error,
-        ProgramError::XdpError(aya::programs::XdpError::NetlinkError(e)) => {
-            e.raw_os_error().map_or_else(|| io::Error::other(e), io::Error::from_raw_os_error)
-        }
+        ProgramError::XdpError(aya::programs::XdpError::NetlinkError(e)) => e
+            .raw_os_error()
+            .map_or_else(|| io::Error::other(e), io::Error::from_raw_os_error),
         other => io::Error::other(other),
     }
 }

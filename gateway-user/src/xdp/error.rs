@@ -71,13 +71,17 @@ pub enum XdpError {
         name: String,
     },
     /// Someone else's program is there.
-    #[error("another XDP program is attached to interface {name}: detach it with `ip link set dev {name} xdp off`")]
+    #[error(
+        "another XDP program is attached to interface {name}: detach it with `ip link set dev {name} xdp off`"
+    )]
     ForeignProgram {
         /// Name of the interface.
         name: String,
     },
     /// Changing the mode would need a moment without a program.
-    #[error("interface {name} is attached in {attached} mode, not in {wanted} mode: run `gateway detach` first")]
+    #[error(
+        "interface {name} is attached in {attached} mode, not in {wanted} mode: run `gateway detach` first"
+    )]
     OtherMode {
         /// Name of the interface.
         name: String,
@@ -156,11 +160,14 @@ impl XdpError {
             _ => None,
         };
         match source.map(|(feature, source)| (feature, source.raw_os_error())) {
-            Some((_, Some(libc::EPERM | libc::EACCES))) => {
-                Self::MissingCapability { operation: "loading the XDP program" }
-            }
+            Some((_, Some(libc::EPERM | libc::EACCES))) => Self::MissingCapability {
+                operation: "loading the XDP program",
+            },
             Some((feature, Some(number @ (libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)))) => {
-                Self::UnsupportedKernel { feature, source: io::Error::from_raw_os_error(number) }
+                Self::UnsupportedKernel {
+                    feature,
+                    source: io::Error::from_raw_os_error(number),
+                }
             }
             _ => Self::Load(Box::new(error)),
         }
@@ -169,11 +176,17 @@ impl XdpError {
     pub(super) fn from_program_load(error: ProgramError) -> Self {
         match error {
             ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
-                Self::MissingCapability { operation: "loading the XDP program" }
+                Self::MissingCapability {
+                    operation: "loading the XDP program",
+                }
             }
-            ProgramError::LoadError { io_error, verifier_log } => {
-                Self::Verifier { log: verifier_log.to_string(), source: io_error }
-            }
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            } => Self::Verifier {
+                log: verifier_log.to_string(),
+                source: io_error,
+            },
             other => Self::Load(Box::new(other.into())),
         }
     }

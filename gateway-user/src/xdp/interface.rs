@@ -40,7 +40,9 @@ pub(super) fn attachment(ifindex: u32) -> io::Result<Option<Attachment>> {
             _ => {}
         }
     }
-    Ok(mode.zip(program_id).map(|(mode, program_id)| Attachment { mode, program_id }))
+    Ok(mode
+        .zip(program_id)
+        .map(|(mode, program_id)| Attachment { mode, program_id }))
 }
 
 fn link(ifindex: u32) -> io::Result<LinkMessage> {
@@ -59,6 +61,9 @@ fn link(ifindex: u32) -> io::Result<LinkMessage> {
     match reply.payload {
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
         NetlinkPayload::Error(error) => Err(error.to_io()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel answered with something else")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the kernel answered with something else",
+        )),
     }
 }

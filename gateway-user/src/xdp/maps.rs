@@ -34,12 +34,19 @@ pub struct SpdSpace {
 
 impl SpdSpace {
     fn prefix(&self, net: &Ipv4Net) -> Key<PrefixKey> {
-        let key = PrefixKey { space: self.id.to_be_bytes(), addr: net.network().octets() };
+        let key = PrefixKey {
+            space: self.id.to_be_bytes(),
+            addr: net.network().octets(),
+        };
         Key::new(SPACE_BITS + u32::from(net.prefix_len()), key)
     }
 
     fn pair(&self, local_class: u32, peer_class: u32) -> PairKey {
-        PairKey { space: self.id, local_class, peer_class }
+        PairKey {
+            space: self.id,
+            local_class,
+            peer_class,
+        }
     }
 }
 
@@ -101,7 +108,10 @@ impl XdpProgram {
         if ifindex >= max {
             return Err(XdpError::IfindexTooHigh { ifindex, max });
         }
-        self.maps.ifaces.set(ifindex, value, 0).map_err(|e| XdpError::from_map(map::IFACES, e))
+        self.maps
+            .ifaces
+            .set(ifindex, value, 0)
+            .map_err(|e| XdpError::from_map(map::IFACES, e))
     }
 
     /// Writes a space that no interface uses yet. What an error left behind is removed.
@@ -124,13 +134,22 @@ impl XdpProgram {
     /// A map that refuses; entries that are not there are no error.
     pub fn remove_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
         for (net, _) in &space.local {
-            gone(map::LOCAL_CLASSES, self.maps.local_classes.remove(&space.prefix(net)))?;
+            gone(
+                map::LOCAL_CLASSES,
+                self.maps.local_classes.remove(&space.prefix(net)),
+            )?;
         }
         for (net, _) in &space.peer {
-            gone(map::PEER_CLASSES, self.maps.peer_classes.remove(&space.prefix(net)))?;
+            gone(
+                map::PEER_CLASSES,
+                self.maps.peer_classes.remove(&space.prefix(net)),
+            )?;
         }
         for (local_class, peer_class, _) in &space.pairs {
-            gone(map::POLICIES, self.maps.policies.remove(&space.pair(*local_class, *peer_class)))?;
+            gone(
+                map::POLICIES,
+                self.maps.policies.remove(&space.pair(*local_class, *peer_class)),
+            )?;
         }
         Ok(())
     }
@@ -141,7 +160,10 @@ impl XdpProgram {
     ///
     /// [`XdpError::MapFull`] beyond [`super::LoadOptions::max_sas`].
     pub fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError> {
-        self.maps.sas.insert(key, value, 0).map_err(|e| XdpError::from_map(map::SAS, e))
+        self.maps
+            .sas
+            .insert(key, value, 0)
+            .map_err(|e| XdpError::from_map(map::SAS, e))
     }
 
     /// Removes an inbound SA, if it is there.
@@ -160,7 +182,10 @@ impl XdpProgram {
     /// [`XdpError::MapFull`] beyond [`super::LoadOptions::max_local_addrs`].
     pub fn put_local_addr(&mut self, addr: Ipv4Addr, gateway: u32) -> Result<(), XdpError> {
         let key = v4_mapped(addr.octets());
-        self.maps.local_addrs.insert(key, gateway, 0).map_err(|e| XdpError::from_map(map::LOCAL_ADDRS, e))
+        self.maps
+            .local_addrs
+            .insert(key, gateway, 0)
+            .map_err(|e| XdpError::from_map(map::LOCAL_ADDRS, e))
     }
 
     /// Removes one of our own addresses, if it is there.
@@ -169,7 +194,10 @@ impl XdpProgram {
     ///
     /// A map that refuses.
     pub fn remove_local_addr(&mut self, addr: Ipv4Addr) -> Result<(), XdpError> {
-        gone(map::LOCAL_ADDRS, self.maps.local_addrs.remove(&v4_mapped(addr.octets())))
+        gone(
+            map::LOCAL_ADDRS,
+            self.maps.local_addrs.remove(&v4_mapped(addr.octets())),
+        )
     }
 
     /// Sets the rate (octets per second, 0 for none) and burst (octets) of a limiter. Number 0 means "no limiter" and has no use.
@@ -178,7 +206,10 @@ impl XdpProgram {
     ///
     /// A number beyond [`super::LoadOptions::max_limiters`].
     pub fn set_limiter(&mut self, number: u32, config: LimiterConfig) -> Result<(), XdpError> {
-        self.maps.limiters.set(number, config, 0).map_err(|e| XdpError::from_map(map::LIMITERS, e))
+        self.maps
+            .limiters
+            .set(number, config, 0)
+            .map_err(|e| XdpError::from_map(map::LIMITERS, e))
     }
 
     /// Packets that a limiter dropped; 0 for a number that does not exist.
@@ -192,7 +223,10 @@ impl XdpProgram {
     ///
     /// A map that refuses.
     pub fn set_ike_limit(&mut self, config: LimiterConfig) -> Result<(), XdpError> {
-        self.maps.ike_limit.set(0, config, 0).map_err(|e| XdpError::from_map(map::IKE_LIMIT, e))
+        self.maps
+            .ike_limit
+            .set(0, config, 0)
+            .map_err(|e| XdpError::from_map(map::IKE_LIMIT, e))
     }
 
     /// Puts an AF_XDP socket into a slot: `IfaceValue::xsk_base` plus its RX queue. The kernel empties the slot when the socket
@@ -202,7 +236,10 @@ impl XdpProgram {
     ///
     /// A slot beyond [`super::LoadOptions::max_xsks`], or a descriptor of something else.
     pub fn set_xsk(&mut self, slot: u32, socket: impl AsRawFd) -> Result<(), XdpError> {
-        self.maps.xsks.set(slot, socket.as_raw_fd(), 0).map_err(|e| XdpError::from_map(map::XSKS, e))
+        self.maps
+            .xsks
+            .set(slot, socket.as_raw_fd(), 0)
+            .map_err(|e| XdpError::from_map(map::XSKS, e))
     }
 
     /// Packets by verdict of the interface with the number `iface_slot`; zeros for a number that does not exist.
@@ -216,7 +253,9 @@ impl Maps {
     fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
         for (local_class, peer_class, policy) in &space.pairs {
             let key = space.pair(*local_class, *peer_class);
-            self.policies.insert(key, policy, 0).map_err(|e| XdpError::from_map(map::POLICIES, e))?;
+            self.policies
+                .insert(key, policy, 0)
+                .map_err(|e| XdpError::from_map(map::POLICIES, e))?;
         }
         classes(map::LOCAL_CLASSES, &mut self.local_classes, space, &space.local)?;
         classes(map::PEER_CLASSES, &mut self.peer_classes, space, &space.peer)
@@ -230,7 +269,8 @@ fn classes(
     prefixes: &[(Ipv4Net, u32)],
 ) -> Result<(), XdpError> {
     for (net, class) in prefixes {
-        trie.insert(&space.prefix(net), class, 0).map_err(|e| XdpError::from_map(name, e))?;
+        trie.insert(&space.prefix(net), class, 0)
+            .map_err(|e| XdpError::from_map(name, e))?;
     }
     Ok(())
 }
@@ -246,5 +286,7 @@ fn gone(map: &'static str, removed: Result<(), MapError>) -> Result<(), XdpError
 
 /// A per-CPU counter over all CPUs.
 fn sum<T: Pod + Into<u64>>(counters: &PerCpuArray<MapData, T>, number: u32) -> u64 {
-    counters.get(&number, 0).map_or(0, |values| values.iter().copied().map(Into::into).sum())
+    counters
+        .get(&number, 0)
+        .map_or(0, |values| values.iter().copied().map(Into::into).sum())
 }

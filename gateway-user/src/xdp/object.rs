@@ -17,14 +17,27 @@ pub fn embedded_object() -> &'static [u8] {
 pub(super) fn require_abi(object: &[u8]) -> Result<(), XdpError> {
     let file = object::File::parse(object).map_err(XdpError::NotAnObject)?;
     let found = version(&file).ok_or(XdpError::IncompleteObject(SYMBOL))?;
-    if found == ABI_VERSION { Ok(()) } else { Err(XdpError::AbiMismatch { expected: ABI_VERSION, found }) }
+    if found == ABI_VERSION {
+        Ok(())
+    } else {
+        Err(XdpError::AbiMismatch {
+            expected: ABI_VERSION,
+            found,
+        })
+    }
 }
 
 fn version(file: &object::File<'_>) -> Option<u32> {
     let symbol = file.symbols().find(|symbol| symbol.name() == Ok(SYMBOL))?;
     let section = file.section_by_index(symbol.section_index()?).ok()?;
     let start = usize::try_from(symbol.address().checked_sub(section.address())?).ok()?;
-    section.data().ok()?.get(start..)?.first_chunk().copied().map(u32::from_le_bytes)
+    section
+        .data()
+        .ok()?
+        .get(start..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -47,7 +60,10 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        assert!(matches!(require_abi(b"not an object"), Err(XdpError::NotAnObject(_))));
+        assert!(matches!(
+            require_abi(b"not an object"),
+            Err(XdpError::NotAnObject(_))
+        ));
     }
 
     fn with_version(version: u32) -> Vec<u8> {

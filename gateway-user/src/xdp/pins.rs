@@ -24,10 +24,15 @@ pub(super) struct PinDir(PathBuf);
 impl PinDir {
     /// Creates the directory if need be; mounts nothing.
     pub(super) fn open(path: &Path) -> Result<Self, XdpError> {
-        let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path);
+        let existing = path
+            .ancestors()
+            .find(|ancestor| ancestor.exists())
+            .unwrap_or(path);
         let on_bpffs = statfs(existing).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
         if !on_bpffs {
-            return Err(XdpError::NotBpffs { path: path.to_owned() });
+            return Err(XdpError::NotBpffs {
+                path: path.to_owned(),
+            });
         }
         fs::create_dir_all(path).map_err(|e| pin_error(path, e))?;
         Ok(Self(path.to_owned()))
@@ -48,7 +53,8 @@ impl PinDir {
         // `.rodata` and the like are no names for a bpffs, and nothing to look at.
         for (name, map) in ebpf.maps().filter(|(name, _)| !name.contains('.')) {
             let path = dir.join(name);
-            map.pin(&path).map_err(|e| pin_error(&path, io::Error::other(e)))?;
+            map.pin(&path)
+                .map_err(|e| pin_error(&path, io::Error::other(e)))?;
         }
         Ok(())
     }
@@ -75,13 +81,20 @@ impl PinDir {
 }
 
 pub(super) fn pin_error(path: &Path, source: io::Error) -> XdpError {
-    XdpError::Pin { path: path.to_owned(), source }
+    XdpError::Pin {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// A bpffs refuses a dot in a name, and an interface has no colon in its name: `eth0.100` is the file `eth0:100`. An interface
 /// called "maps" gets a colon too, out of the way of the directory.
 fn file_name(ifname: &str) -> String {
-    if ifname == MAPS { format!(":{MAPS}") } else { ifname.replace('.', ":") }
+    if ifname == MAPS {
+        format!(":{MAPS}")
+    } else {
+        ifname.replace('.', ":")
+    }
 }
 
 fn interface_name(file_name: &str) -> String {
@@ -97,7 +110,12 @@ mod tests {
 
     #[test]
     fn a_file_name_leads_back_to_its_interface() {
-        for (interface, file) in [("eth0", "eth0"), ("eth0.100", "eth0:100"), ("maps", ":maps"), (".x", ":x")] {
+        for (interface, file) in [
+            ("eth0", "eth0"),
+            ("eth0.100", "eth0:100"),
+            ("maps", ":maps"),
+            (".x", ":x"),
+        ] {
             assert_eq!(file_name(interface), file);
             assert_eq!(interface_name(file), interface);
         }

@@ -41,6 +41,10 @@ impl XdpProgram {
         options.repeat = repeat;
         let result = program.test_run(options).map_err(XdpError::TestRun)?;
         data.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
-        Ok(TestRun { action: result.return_value, data, duration: result.duration })
+        Ok(TestRun {
+            action: result.return_value,
+            data,
+            duration: result.duration,
+        })
     }
 }
