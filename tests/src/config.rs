@@ -1,0 +1,280 @@
+//! The gateway's configuration file as data, so that a test can say what it changes and nothing else.
+//!
+//! Field names are those of `deploy/examples/gateway.toml`. What is `None` is left out, so the agent's default counts.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::lab::{INSIDE, PUBLIC};
+use crate::{Lab, Side};
+
+/// The pre-shared key of every tunnel that does not set another one.
+pub const PSK: &str = "correct horse battery staple";
+/// The id of the tunnel that [`Config::new`] makes.
+pub const TUNNEL: &str = "net";
+/// The id of the VPN gateway that [`Config::new`] makes.
+pub const GATEWAY: &str = "vpngw-1";
+/// Where `/metrics` and `/healthz` are served, in the namespace of the gateway.
+pub const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9273);
+
+/// A whole configuration file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// `[agent]`
+    pub agent: AgentSection,
+    /// `[dataplane]`
+    pub dataplane: Dataplane,
+    /// `[[interface]]`
+    pub interface: Vec<Interface>,
+    /// `[[vpc]]`
+    pub vpc: Vec<Vpc>,
+    /// `[[gateway]]`
+    pub gateway: Vec<Gateway>,
+    /// `[[customer_gateway]]`
+    pub customer_gateway: Vec<CustomerGateway>,
+    /// `[[tunnel]]`
+    pub tunnel: Vec<Tunnel>,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentSection {
+    /// Address of `/metrics`; empty switches it off.
+    pub metrics_listen: String,
+    /// Unix socket of the operator's commands.
+    pub control_socket: PathBuf,
+    /// Directory on a bpffs.
+    pub pin_dir: PathBuf,
+    /// Filter of the log.
+    pub log: String,
+}
+
+/// `[dataplane]`
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Dataplane {
+    /// `auto`, `native` or `generic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp_mode: Option<String>,
+    /// Frames per worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umem_frames: Option<u32>,
+    /// Drop what no rule covers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_deny: Option<bool>,
+    /// IKE packets per second and source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ike_rate_per_source: Option<u32>,
+}
+
+/// `[[interface]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    /// Name of the device.
+    pub name: String,
+    /// `public` or `vpc`.
+    pub role: String,
+}
+
+/// `[[vpc]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Vpc {
+    /// Its id.
+    pub id: String,
+    /// Its range.
+    pub cidr: String,
+    /// The interface it lies behind.
+    pub interface: String,
+}
+
+/// `[[gateway]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Gateway {
+    /// Its id.
+    pub id: String,
+    /// Its VPC.
+    pub vpc: String,
+    /// Its public address.
+    pub address: String,
+    /// The bandwidth setting.
+    pub bandwidth_mbps: Bandwidth,
+}
+
+/// `bandwidth_mbps`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bandwidth {
+    /// Mbit/s in each direction.
+    Mbps(u32),
+    /// No limit.
+    Unlimited,
+}
+
+impl Serialize for Bandwidth {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Mbps(mbps) => serializer.serialize_u32(*mbps),
+            Self::Unlimited => serializer.serialize_str("unlimited"),
+        }
+    }
+}
+
+/// `[[customer_gateway]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct CustomerGateway {
+    /// Its id.
+    pub id: String,
+    /// Its public address.
+    pub address: String,
+}
+
+/// `[[tunnel]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct Tunnel {
+    /// Its id.
+    pub id: String,
+    /// Our end.
+    pub gateway: String,
+    /// The customer's end.
+    pub customer_gateway: String,
+    /// `traffic`, `always` or `answer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// The pre-shared key.
+    pub psk: String,
+    /// `[[tunnel.spd]]`
+    pub spd: Vec<SpdRule>,
+    /// `[tunnel.ike]`
+    pub ike: Ike,
+    /// `[tunnel.ipsec]`
+    pub ipsec: Ipsec,
+}
+
+/// `[[tunnel.spd]]`
+#[derive(Clone, Debug, Serialize)]
+pub struct SpdRule {
+    /// One range of the VPC.
+    pub local: String,
+    /// Ranges of the customer.
+    pub peer: Vec<String>,
+}
+
+/// `[tunnel.ike]`
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ike {
+    /// Cipher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// Hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<String>,
+    /// Diffie-Hellman group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dh_group: Option<u16>,
+    /// Lifetime of the ISAKMP SA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime_seconds: Option<u32>,
+}
+
+/// `[tunnel.ipsec]`
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ipsec {
+    /// Cipher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// Hash; absent with GCM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<String>,
+    /// Group of perfect forward secrecy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pfs: Option<Pfs>,
+    /// Lifetime of the IPsec SAs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime_seconds: Option<u32>,
+    /// Lifetime of the IPsec SAs by volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime_kilobytes: Option<u64>,
+    /// `auto` or `udp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encapsulation: Option<String>,
+}
+
+/// `pfs`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pfs {
+    /// No exchange of its own.
+    Off,
+    /// A Diffie-Hellman group.
+    Group(u16),
+}
+
+impl Serialize for Pfs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::Group(group) => serializer.serialize_u16(*group),
+        }
+    }
+}
+
+impl Config {
+    /// The gateway of `side` with one tunnel to the other side that its first packet brings up, all else at its default.
+    pub fn new(lab: &Lab, side: Side) -> Self {
+        let name = match side {
+            Side::A => "a",
+            Side::B => "b",
+        };
+        let interface = |name: &str, role: &str| Interface { name: name.to_owned(), role: role.to_owned() };
+        Self {
+            agent: AgentSection {
+                metrics_listen: format!("{}:{}", std::net::Ipv4Addr::from(METRICS.0), METRICS.1),
+                control_socket: lab.directory().join(format!("control-{name}.sock")),
+                pin_dir: lab.pin_directory(side),
+                log: std::env::var("GATEWAY_LOG").unwrap_or_else(|_| "debug".to_owned()),
+            },
+            dataplane: Dataplane::default(),
+            interface: vec![interface(PUBLIC, "public"), interface(INSIDE, "vpc")],
+            vpc: vec![Vpc { id: "vpc-main".to_owned(), cidr: side.network(), interface: INSIDE.to_owned() }],
+            gateway: vec![Gateway {
+                id: GATEWAY.to_owned(),
+                vpc: "vpc-main".to_owned(),
+                address: side.outside().to_string(),
+                bandwidth_mbps: Bandwidth::Unlimited,
+            }],
+            customer_gateway: vec![CustomerGateway {
+                id: "cgw-1".to_owned(),
+                address: side.other().outside().to_string(),
+            }],
+            tunnel: vec![Tunnel {
+                id: TUNNEL.to_owned(),
+                gateway: GATEWAY.to_owned(),
+                customer_gateway: "cgw-1".to_owned(),
+                start: None,
+                psk: PSK.to_owned(),
+                spd: vec![SpdRule { local: side.network(), peer: vec![side.other().network()] }],
+                ike: Ike::default(),
+                ipsec: Ipsec::default(),
+            }],
+        }
+    }
+
+    /// The bandwidth setting of the gateway.
+    #[must_use]
+    pub fn bandwidth(mut self, bandwidth: Bandwidth) -> Self {
+        for gateway in &mut self.gateway {
+            gateway.bandwidth_mbps = bandwidth;
+        }
+        self
+    }
+
+    /// Changes every tunnel.
+    #[must_use]
+    pub fn tunnels(mut self, change: impl Fn(&mut Tunnel)) -> Self {
+        self.tunnel.iter_mut().for_each(change);
+        self
+    }
+
+    /// The text of the file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("the model has only types that TOML can express")
+    }
+}

@@ -1,0 +1,297 @@
+//! Four namespaces in a row, and their certain end.
+//!
+//! A lab is cleaned up by a **reaper**: a small shell process that waits on a pipe. When the process that made the lab ends,
+//! by whatever cause, the kernel closes the pipe and the reaper kills what runs in the namespaces, deletes them and removes
+//! the lab's directory. Dropping the lab closes the same pipe, so there is one way to clean up and it is always exercised.
+
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use crate::namespace::{Namespace, run};
+use crate::requirements;
+
+/// One end of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The VPC's side: our gateway in most labs.
+    A,
+    /// The customer's side.
+    B,
+}
+
+impl Side {
+    /// The far end.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    const fn octet(self) -> u8 {
+        match self {
+            Self::A => 1,
+            Self::B => 2,
+        }
+    }
+
+    const fn letter(self) -> char {
+        match self {
+            Self::A => 'a',
+            Self::B => 'b',
+        }
+    }
+
+    /// The host's address.
+    pub const fn host(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, self.octet(), 2)
+    }
+
+    /// The gateway's address on its protected network.
+    pub const fn inside(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, self.octet(), 1)
+    }
+
+    /// The gateway's public address.
+    pub const fn outside(self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 0, 2, self.octet())
+    }
+
+    /// The protected network, a /24.
+    pub fn network(self) -> String {
+        format!("10.77.{}.0/24", self.octet())
+    }
+}
+
+/// The gateway's interface to the public network.
+pub const PUBLIC: &str = "pub0";
+/// The gateway's interface to its protected network.
+pub const INSIDE: &str = "vpc0";
+/// The host's interface.
+pub const HOST: &str = "eth0";
+
+/// Names of labs, in `/run/netns` and below the temporary directory, start with this.
+const PREFIX: &str = "gwlab";
+/// A file in the directory of a lab that was left open on purpose.
+const KEPT: &str = "kept";
+
+/// The lab. See the [crate] for the picture.
+#[derive(Debug)]
+pub struct Lab {
+    hosts: [Namespace; 2],
+    gateways: [Namespace; 2],
+    directory: PathBuf,
+    reaper: Child,
+}
+
+impl Lab {
+    /// Builds a lab of its own: several may exist at once, in one process and in several.
+    pub fn new() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+        requirements::check_all()?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            remove_leftovers();
+        }
+        let name = format!("{PREFIX}-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(&name);
+        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+        let names = ["ha", "ga", "gb", "hb"].map(|end| format!("{name}-{end}"));
+        // Before the first namespace, so that a failure half-way is cleaned up too.
+        let reaper = start_reaper(&names, &directory)?;
+        let [host_a, gateway_a, gateway_b, host_b] = names;
+        let lab = Self {
+            hosts: [Namespace::create(host_a)?, Namespace::create(host_b)?],
+            gateways: [Namespace::create(gateway_a)?, Namespace::create(gateway_b)?],
+            directory,
+            reaper,
+        };
+        lab.wire()?;
+        Ok(lab)
+    }
+
+    /// The gateway of a side.
+    pub fn gateway(&self, side: Side) -> &Namespace {
+        &self.gateways[side as usize]
+    }
+
+    /// The host of a side.
+    pub fn host(&self, side: Side) -> &Namespace {
+        &self.hosts[side as usize]
+    }
+
+    /// A directory that lives as long as the lab.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A directory on a bpffs for the gateway of a side, so that the pins of two agents do not meet.
+    pub fn pin_directory(&self, side: Side) -> PathBuf {
+        self.directory.join("bpf").join(side.letter().to_string())
+    }
+
+    /// Lets the gateways route between the hosts without a tunnel, as a baseline.
+    pub fn route_in_the_clear(&self) -> Result<()> {
+        for side in [Side::A, Side::B] {
+            let (network, via) = (side.other().network(), side.other().outside().to_string());
+            self.gateway(side).ip(&["route", "replace", &network, "via", &via])?;
+        }
+        Ok(())
+    }
+
+    /// Takes back [`Self::route_in_the_clear`].
+    pub fn no_route_in_the_clear(&self) -> Result<()> {
+        for side in [Side::A, Side::B] {
+            self.gateway(side).ip(&["route", "del", &side.other().network()])?;
+        }
+        Ok(())
+    }
+
+    /// Leaves everything running when this process ends. [`remove_kept`] removes it later.
+    pub fn keep(mut self) -> Result<()> {
+        fs::write(self.directory.join(KEPT), "")?;
+        let mut pipe = self.reaper.stdin.take().context("the reaper has no pipe")?;
+        pipe.write_all(b"keep\n").context("tell the reaper to keep the lab")?;
+        Ok(())
+    }
+
+    fn wire(&self) -> Result<()> {
+        let bpf = self.directory.join("bpf");
+        fs::create_dir(&bpf)?;
+        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpf))?;
+        for side in [Side::A, Side::B] {
+            fs::create_dir(self.pin_directory(side))?;
+            link(
+                (self.host(side), HOST, &side.host().to_string()),
+                (self.gateway(side), INSIDE, &side.inside().to_string()),
+            )?;
+            self.host(side).ip(&["route", "add", "default", "via", &side.inside().to_string()])?;
+            // A veth hands packets over with checksums still to be filled in by hardware; XDP redirects them as they are.
+            self.host(side).run("ethtool", &["-K", HOST, "tx", "off"])?;
+            let gateway = self.gateway(side);
+            gateway.sysctl("ipv4/ip_forward", "1")?;
+            for scope in ["all", "default"] {
+                gateway.sysctl(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
+                gateway.sysctl(&format!("ipv4/conf/{scope}/send_redirects"), "0")?;
+            }
+        }
+        link(
+            (self.gateway(Side::A), PUBLIC, &Side::A.outside().to_string()),
+            (self.gateway(Side::B), PUBLIC, &Side::B.outside().to_string()),
+        )
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            print_logs(&self.directory);
+        }
+        drop(self.reaper.stdin.take());
+        // Nothing to do about a reaper that was killed: the next lab removes the leftovers.
+        self.reaper.wait().ok();
+    }
+}
+
+/// Joins two namespaces with a veth pair; the addresses are /24.
+fn link(a: (&Namespace, &str, &str), b: (&Namespace, &str, &str)) -> Result<()> {
+    a.0.ip(&["link", "add", a.1, "type", "veth", "peer", "name", b.1, "netns", b.0.name()])?;
+    for (namespace, interface, address) in [a, b] {
+        namespace.ip(&["addr", "add", &format!("{address}/24"), "dev", interface])?;
+        namespace.ip(&["link", "set", interface, "up"])?;
+    }
+    Ok(())
+}
+
+/// Ends what runs in the namespaces `$@` and removes them with the directory `$dir`.
+const REMOVE: &str = r#"
+for ns in "$@"; do for pid in $(ip netns pids "$ns"); do kill -9 "$pid"; done; done
+umount -l "$dir/bpf"
+for ns in "$@"; do ip netns del "$ns"; done
+rm -rf "$dir"
+"#;
+
+fn start_reaper(names: &[String], directory: &Path) -> Result<Child> {
+    let script = format!("read verdict; [ \"$verdict\" = keep ] && exit 0\n{REMOVE}");
+    Command::new("sh")
+        .args(["-c", &script, "reaper"])
+        .args(names)
+        .env("dir", directory)
+        .current_dir("/")
+        // A group of its own: Ctrl-C on the terminal must not reach it.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start the reaper")
+}
+
+/// Removes labs that were left open on purpose. Returns how many.
+pub fn remove_kept() -> usize {
+    let kept = |name: &String| std::env::temp_dir().join(name).join(KEPT).exists();
+    labs().into_iter().filter(kept).map(|name| remove(&name)).count()
+}
+
+/// Removes what labs of dead processes left behind because their reaper died too.
+fn remove_leftovers() {
+    for name in labs() {
+        let directory = std::env::temp_dir().join(&name);
+        let pid = name.split('-').nth(1).unwrap_or_default();
+        if !Path::new("/proc").join(pid).exists() && !directory.join(KEPT).exists() {
+            remove(&name);
+        }
+    }
+}
+
+/// Names of all labs that have a directory or a namespace.
+fn labs() -> Vec<String> {
+    let mut names: Vec<String> = [std::env::temp_dir(), PathBuf::from("/run/netns")]
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with(PREFIX))
+        .map(|name| name.split('-').take(3).collect::<Vec<_>>().join("-"))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn remove(name: &str) {
+    let names = ["ha", "ga", "gb", "hb"].map(|end| format!("{name}-{end}"));
+    // Best effort: another process may be removing the same leftovers.
+    Command::new("sh")
+        .args(["-c", REMOVE, "remove"])
+        .args(names)
+        .env("dir", std::env::temp_dir().join(name))
+        .stderr(Stdio::null())
+        .status()
+        .ok();
+}
+
+/// Prints the ends of all logs of the lab, for the report of a failed test.
+fn print_logs(directory: &Path) {
+    const LINES: usize = 40;
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let mut logs: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    for path in logs {
+        let Ok(bytes) = fs::read(&path) else { continue };
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        let title = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        std::io::stderr().write_all(format!("---- {title}\n{}\n", tail.join("\n")).as_bytes()).ok();
+    }
+}

@@ -1,0 +1,247 @@
+//! strongSwan as a peer: charon with its ESP in user space (kernel-libipsec), configured and driven through VICI.
+//!
+//! Facts about Debian 12's 5.9.8 that a test must know: it speaks ESP in UDP 4500 only, and says so by pretending to be
+//! behind a NAT; it does not initiate on traffic; several charons run on one machine when each has its own `/run`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+
+use crate::process::Process;
+use crate::{Lab, Side, config, wait};
+
+/// How long charon may take until its VICI socket exists.
+const START: Duration = Duration::from_secs(10);
+
+/// One connection with one child, `gw` and `net`.
+#[derive(Clone, Debug)]
+pub struct StrongSwanConfig {
+    /// 1 or 2.
+    pub version: u8,
+    /// IKE proposal in strongSwan's words, such as `aes128-sha1-modp2048`.
+    pub ike: String,
+    /// ESP proposal, with a group for PFS.
+    pub esp: String,
+    /// The pre-shared key.
+    pub psk: String,
+    /// Range behind this end.
+    pub local_ts: String,
+    /// Range behind the other end.
+    pub remote_ts: String,
+    /// Further lines of the connection.
+    pub connection: Vec<String>,
+    /// Further lines of the child.
+    pub child: Vec<String>,
+}
+
+impl StrongSwanConfig {
+    /// What matches [`crate::Config::new`] of the other side.
+    pub fn new(side: Side) -> Self {
+        Self {
+            version: 1,
+            ike: "aes128-sha1-modp2048".to_owned(),
+            esp: "aes128-sha1".to_owned(),
+            psk: config::PSK.to_owned(),
+            local_ts: side.network(),
+            remote_ts: side.other().network(),
+            connection: Vec::new(),
+            child: Vec::new(),
+        }
+    }
+
+    fn to_conf(&self, side: Side) -> String {
+        let (local, remote) = (side.outside(), side.other().outside());
+        let mut text = format!(
+            "connections {{\n  gw {{\n    version = {}\n    local_addrs = {local}\n    remote_addrs = {remote}\n    \
+             proposals = {}\n",
+            self.version, self.ike
+        );
+        let lines = |text: &mut String, lines: &[String]| {
+            for line in lines {
+                text.push_str(&format!("      {line}\n"));
+            }
+        };
+        lines(&mut text, &self.connection);
+        // Writing into a String cannot fail.
+        let _ = write!(
+            text,
+            "    local {{\n      auth = psk\n      id = {local}\n    }}\n    \
+             remote {{\n      auth = psk\n      id = {remote}\n    }}\n    \
+             children {{\n      net {{\n      local_ts = {}\n      remote_ts = {}\n      esp_proposals = {}\n",
+            self.local_ts, self.remote_ts, self.esp
+        );
+        lines(&mut text, &self.child);
+        let _ = write!(
+            text,
+            "      }}\n    }}\n  }}\n}}\nsecrets {{\n  ike-1 {{\n    id-a = {local}\n    id-b = {remote}\n    \
+             secret = \"{}\"\n  }}\n}}\n",
+            self.psk
+        );
+        text
+    }
+}
+
+/// A running charon. Dropping it kills it.
+#[derive(Debug)]
+pub struct StrongSwan {
+    process: Process,
+    directory: PathBuf,
+    side: Side,
+}
+
+impl StrongSwan {
+    /// Starts charon in the gateway of a side, loads the configuration and waits until it answers.
+    pub fn start(lab: &Lab, side: Side, config: &StrongSwanConfig) -> Result<Self> {
+        let directory = lab.directory().join(match side {
+            Side::A => "swan-a",
+            Side::B => "swan-b",
+        });
+        fs::create_dir_all(directory.join("run"))?;
+        for store in CREDENTIAL_DIRECTORIES {
+            fs::create_dir_all(directory.join("swanctl").join(store))?;
+        }
+        fs::write(directory.join("strongswan.conf"), strongswan_conf(&directory))?;
+        // A charon that was killed leaves its socket behind.
+        fs::remove_file(directory.join("vici")).ok();
+        // `ip netns exec` gives the shell a mount namespace of its own: the bind mount hides the system's /run from charon only.
+        let script = "mount --bind \"$0/run\" /run && STRONGSWAN_CONF=\"$0/strongswan.conf\" exec /usr/lib/ipsec/charon";
+        let mut command = lab.gateway(side).command("sh");
+        command.args(["-c", script]).arg(&directory);
+        let log = directory.with_extension("log");
+        let mut process = Process::spawn(command, log)?;
+        wait::until("charon to listen", START, || {
+            (directory.join("vici").exists() || process.exited().is_some()).then_some(())
+        })?;
+        if let Some(status) = process.exited() {
+            bail!("charon ended with {status}: {}", process.output());
+        }
+        let peer = Self { process, directory, side };
+        peer.load(config)?;
+        Ok(peer)
+    }
+
+    /// Replaces the configuration. SAs that are up stay up.
+    pub fn load(&self, config: &StrongSwanConfig) -> Result<()> {
+        fs::write(self.directory.join("swanctl/swanctl.conf"), config.to_conf(self.side))?;
+        let output = self.swanctl(&["--load-all", "--clear"])?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() || !text.contains("successfully loaded 1 connections") {
+            bail!("swanctl --load-all: {text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Brings the child up from this side. The error holds charon's log of the attempt.
+    pub fn initiate(&self) -> Result<String> {
+        let output = self.swanctl(&["--initiate", "--child", "net", "--timeout", "10"])?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("swanctl --initiate: {text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(text)
+    }
+
+    /// Takes the IKE SA and its children down; the peer is told.
+    pub fn terminate(&self) -> Result<()> {
+        let output = self.swanctl(&["--terminate", "--ike", "gw", "--timeout", "5"])?;
+        if !output.status.success() {
+            bail!("swanctl --terminate: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Rekeys the child: a quick mode from this side.
+    pub fn rekey_child(&self) -> Result<()> {
+        self.expect_success(&["--rekey", "--child", "net"])
+    }
+
+    /// Rekeys the IKE SA: with IKEv1 a new main mode from this side.
+    pub fn rekey_ike(&self) -> Result<()> {
+        self.expect_success(&["--rekey", "--ike", "gw"])
+    }
+
+    /// `swanctl --list-sas`.
+    pub fn sas(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.swanctl(&["--list-sas"])?.stdout).into_owned())
+    }
+
+    /// How many children are installed.
+    pub fn installed(&self) -> Result<usize> {
+        Ok(self.sas()?.matches("INSTALLED").count())
+    }
+
+    /// Runs swanctl against this charon.
+    pub fn swanctl(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new("swanctl")
+            .args(arguments)
+            .args(["--uri", &format!("unix://{}/vici", self.directory.display())])
+            .env("STRONGSWAN_CONF", self.directory.join("strongswan.conf"))
+            .env("SWANCTL_DIR", self.directory.join("swanctl"))
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start swanctl")
+    }
+
+    /// What charon logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Kills charon; the peer is not told.
+    pub fn kill_9(&mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// Ends charon; it deletes its SAs and tells the peer.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.stop(Signal::SIGTERM).map(drop)
+    }
+
+    fn expect_success(&self, arguments: &[&str]) -> Result<()> {
+        let output = self.swanctl(arguments)?;
+        if !output.status.success() {
+            bail!("swanctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+}
+
+/// swanctl reports an error for each of these that is missing.
+const CREDENTIAL_DIRECTORIES: [&str; 12] = [
+    "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa", "ecdsa", "pkcs8", "pkcs12",
+];
+
+/// Settings of the daemon. kernel-libipsec comes before kernel-netlink, which would take over ESP otherwise.
+fn strongswan_conf(directory: &Path) -> String {
+    format!(
+        "charon {{
+  load_modular = no
+  load = random nonce openssl gcrypt gmp aes sha1 sha2 md5 des hmac kdf gcm ctr chapoly curve25519 drbg pem pkcs1 pkcs8 \
+x509 pubkey kernel-libipsec kernel-netlink socket-default vici updown counters
+  dos_protection = no
+  plugins {{
+    vici {{
+      socket = unix://{}/vici
+    }}
+  }}
+  filelog {{
+    stdout {{
+      default = 1
+      ike = 2
+      cfg = 2
+      flush_line = yes
+    }}
+  }}
+}}
+swanctl {{
+  load = random openssl pem pkcs1 pkcs8 x509 pubkey sha1 sha2
+}}
+",
+        directory.display()
+    )
+}
