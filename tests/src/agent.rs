@@ -46,7 +46,11 @@ impl Agent {
         let mut command = namespace.command(binary()?);
         command.arg("run").arg("--config").arg(&config_file);
         let process = Process::spawn(command, lab.directory().join(format!("gateway-{name}.log")))?;
-        Ok(Self { process, namespace, config_file })
+        Ok(Self {
+            process,
+            namespace,
+            config_file,
+        })
     }
 
     /// Waits until `gateway status` answers.
@@ -90,7 +94,10 @@ impl Agent {
     pub fn status(&self) -> Result<Status> {
         let output = self.operator(&["status", "--json"])?;
         if !output.status.success() {
-            bail!("gateway status: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "gateway status: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Status::parse(&String::from_utf8_lossy(&output.stdout))
     }
@@ -158,8 +165,14 @@ pub fn write_config(path: &Path, text: &str) -> Result<()> {
 pub fn check(lab: &Lab, config: &str) -> Result<(ExitStatus, String)> {
     let file = lab.directory().join("check.toml");
     write_config(&file, config)?;
-    let output = Command::new(binary()?).arg("check").arg(&file).output().context("cannot start gateway")?;
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let output = Command::new(binary()?)
+        .arg("check")
+        .arg(&file)
+        .output()
+        .context("cannot start gateway")?;
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     fs::remove_file(file)?;
     Ok((output.status, text))
 }
@@ -171,6 +184,11 @@ pub fn binary() -> Result<PathBuf> {
     }
     let own = std::env::current_exe().context("own path")?;
     // target/release/xtask and target/release/deps/lab_x-0123 both have target/release above them.
-    let found = own.ancestors().skip(1).take(2).map(|directory| directory.join("gateway")).find(|file| file.is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("gateway"))
+        .find(|file| file.is_file());
     found.context("no `gateway` next to this program: `cargo build --release -p gateway-user` makes it")
 }

@@ -27,7 +27,18 @@ impl Capture {
         let name = format!("{}-{interface}", namespace.name());
         let file = lab.directory().join(format!("{name}.pcap"));
         let mut command = namespace.command("tcpdump");
-        command.args(["-i", interface, "-n", "-U", "--immediate-mode", "-s", "0", "-B", "16384", "-w"]);
+        command.args([
+            "-i",
+            interface,
+            "-n",
+            "-U",
+            "--immediate-mode",
+            "-s",
+            "0",
+            "-B",
+            "16384",
+            "-w",
+        ]);
         // Privileges are not dropped (-Z root): the file lies in a directory of root.
         command.arg(&file).args(["-Z", "root", "ip"]);
         let mut tcpdump = Process::spawn(command, lab.directory().join(format!("{name}.tcpdump")))?;
@@ -87,7 +98,8 @@ impl Packet {
     /// True when an address of the protected networks 10.77.0.0/16 stands in the outer header: it leaked.
     pub fn is_in_the_clear(&self) -> bool {
         let inner = |address: Ipv4Addr| address.octets().starts_with(&[10, 77]);
-        self.addresses().is_some_and(|(source, destination)| inner(source) || inner(destination))
+        self.addresses()
+            .is_some_and(|(source, destination)| inner(source) || inner(destination))
     }
 
     /// True when `needle` stands anywhere in the frame.
@@ -98,7 +110,13 @@ impl Packet {
 
 impl std::fmt::Debug for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} protocol {:?}, {} octets", self.addresses(), self.protocol(), self.frame.len())
+        write!(
+            f,
+            "{:?} protocol {:?}, {} octets",
+            self.addresses(),
+            self.protocol(),
+            self.frame.len()
+        )
     }
 }
 
@@ -108,7 +126,8 @@ fn parse(bytes: &[u8]) -> Result<Vec<Packet>> {
     const FILE_HEADER: usize = 24;
     const RECORD_HEADER: usize = 16;
 
-    let word = |at: usize| -> Option<u32> { Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
+    let word =
+        |at: usize| -> Option<u32> { Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
     if word(0) != Some(MAGIC) {
         bail!("not a pcap file");
     }
@@ -119,7 +138,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<Packet>> {
         let start = at + RECORD_HEADER;
         let end = start + usize::try_from(length)?;
         let Some(frame) = bytes.get(start..end) else { break };
-        packets.push(Packet { time_us: u64::from(seconds) * 1_000_000 + u64::from(micros), frame: frame.to_vec() });
+        packets.push(Packet {
+            time_us: u64::from(seconds) * 1_000_000 + u64::from(micros),
+            frame: frame.to_vec(),
+        });
         at = end;
     }
     Ok(packets)
@@ -146,7 +168,13 @@ mod tests {
     fn reads_every_record_and_drops_a_cut_one() {
         let whole = file(&[&[1; 60], &[2; 80]]);
         let packets = parse(&whole).unwrap();
-        assert_eq!(packets.iter().map(|packet| packet.frame.len()).collect::<Vec<_>>(), [60, 80]);
+        assert_eq!(
+            packets
+                .iter()
+                .map(|packet| packet.frame.len())
+                .collect::<Vec<_>>(),
+            [60, 80]
+        );
         assert_eq!(packets[0].time_us, 1_000_002);
         assert_eq!(parse(&whole[..whole.len() - 1]).unwrap().len(), 1);
         assert!(parse(b"no").is_err());
@@ -155,8 +183,13 @@ mod tests {
     #[test]
     fn an_inner_address_outside_is_a_leak() {
         let mut frame = vec![0; 14];
-        frame.extend([0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 77, 1, 2, 192, 0, 2, 2, 0x11, 0x94, 0, 80]);
-        let leak = Packet { time_us: 0, frame: frame.clone() };
+        frame.extend([
+            0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 77, 1, 2, 192, 0, 2, 2, 0x11, 0x94, 0, 80,
+        ]);
+        let leak = Packet {
+            time_us: 0,
+            frame: frame.clone(),
+        };
         assert!(leak.is_in_the_clear());
         assert_eq!(leak.ports(), Some((4500, 80)));
         frame[26] = 192;

@@ -223,7 +223,10 @@ impl Config {
             Side::A => "a",
             Side::B => "b",
         };
-        let interface = |name: &str, role: &str| Interface { name: name.to_owned(), role: role.to_owned() };
+        let interface = |name: &str, role: &str| Interface {
+            name: name.to_owned(),
+            role: role.to_owned(),
+        };
         Self {
             agent: AgentSection {
                 metrics_listen: format!("{}:{}", std::net::Ipv4Addr::from(METRICS.0), METRICS.1),
@@ -233,7 +236,11 @@ impl Config {
             },
             dataplane: Dataplane::default(),
             interface: vec![interface(PUBLIC, "public"), interface(INSIDE, "vpc")],
-            vpc: vec![Vpc { id: "vpc-main".to_owned(), cidr: side.network(), interface: INSIDE.to_owned() }],
+            vpc: vec![Vpc {
+                id: "vpc-main".to_owned(),
+                cidr: side.network(),
+                interface: INSIDE.to_owned(),
+            }],
             gateway: vec![Gateway {
                 id: GATEWAY.to_owned(),
                 vpc: "vpc-main".to_owned(),
@@ -250,7 +257,10 @@ impl Config {
                 customer_gateway: "cgw-1".to_owned(),
                 start: None,
                 psk: PSK.to_owned(),
-                spd: vec![SpdRule { local: side.network(), peer: vec![side.other().network()] }],
+                spd: vec![SpdRule {
+                    local: side.network(),
+                    peer: vec![side.other().network()],
+                }],
                 ike: Ike::default(),
                 ipsec: Ipsec::default(),
             }],

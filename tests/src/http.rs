@@ -35,9 +35,19 @@ impl Response {
 /// Fetches a path.
 pub fn get(namespace: &Namespace, path: &str) -> Result<Response> {
     let text = namespace.enter(|| fetch(path))??;
-    let (head, body) = text.split_once("\r\n\r\n").context("an answer without an end of its headers")?;
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status line")?;
-    Ok(Response { code, head: head.to_owned(), body: body.to_owned() })
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .context("an answer without an end of its headers")?;
+    let code = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("no status line")?;
+    Ok(Response {
+        code,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
 }
 
 fn fetch(path: &str) -> Result<String> {

@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
 
 use crate::Namespace;
 
@@ -24,13 +26,25 @@ impl Injector {
     /// Opens it. Packets are routed by the namespace's tables.
     pub fn open(namespace: &Namespace) -> Result<Self> {
         // IPPROTO_RAW: the header is ours (raw(7)). The kernel fills in length and checksum of the IP header only.
-        let open = || socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
-        Ok(Self { socket: namespace.enter(open)?.context("open a raw socket")? })
+        let open = || {
+            socket(
+                AddressFamily::Inet,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                SockProtocol::Raw,
+            )
+        };
+        Ok(Self {
+            socket: namespace.enter(open)?.context("open a raw socket")?,
+        })
     }
 
     /// Sends a packet. A full queue is waited for, not counted as an error.
     pub fn send(&self, packet: &[u8]) -> Result<()> {
-        let octets: [u8; 4] = packet.get(16..20).and_then(|octets| octets.try_into().ok()).context("no IPv4 header")?;
+        let octets: [u8; 4] = packet
+            .get(16..20)
+            .and_then(|octets| octets.try_into().ok())
+            .context("no IPv4 header")?;
         let to = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::from(octets), 0));
         loop {
             match sendto(self.socket.as_raw_fd(), packet, &to, MsgFlags::empty()) {

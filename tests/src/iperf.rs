@@ -63,7 +63,11 @@ impl Iperf {
             command.args(["-u", "-b", &format!("{mbps}M"), "-l", &payload.to_string()]);
         }
         let client = Process::spawn(command, log(lab, "iperf-client"))?;
-        Ok(Self { client, _server: server, limit: Duration::from_secs(u64::from(seconds) + 20) })
+        Ok(Self {
+            client,
+            _server: server,
+            limit: Duration::from_secs(u64::from(seconds) + 20),
+        })
     }
 
     /// Waits for the end and reads the report.
@@ -89,12 +93,24 @@ fn parse(text: &str) -> Result<Throughput> {
     let end = &report["end"];
     if let Some(sum) = end["sum"].as_object() {
         // UDP: `sum` counts what was sent; the loss comes from the server's report.
-        let number = |key: &str| sum.get(key).and_then(Value::as_f64).with_context(|| format!("no {key}: {text}"));
+        let number = |key: &str| {
+            sum.get(key)
+                .and_then(Value::as_f64)
+                .with_context(|| format!("no {key}: {text}"))
+        };
         let loss = number("lost_percent")? / 100.0;
-        return Ok(Throughput { mbps: number("bits_per_second")? * (1.0 - loss) / 1e6, loss });
+        return Ok(Throughput {
+            mbps: number("bits_per_second")? * (1.0 - loss) / 1e6,
+            loss,
+        });
     }
-    let received = end["sum_received"]["bits_per_second"].as_f64().with_context(|| format!("no sum: {text}"))?;
-    Ok(Throughput { mbps: received / 1e6, loss: 0.0 })
+    let received = end["sum_received"]["bits_per_second"]
+        .as_f64()
+        .with_context(|| format!("no sum: {text}"))?;
+    Ok(Throughput {
+        mbps: received / 1e6,
+        loss: 0.0,
+    })
 }
 
 #[cfg(test)]
@@ -110,11 +126,22 @@ mod tests {
     #[test]
     fn udp_subtracts_what_was_lost() {
         let text = r#"{"end":{"sum":{"bits_per_second":8e6,"lost_percent":25.0}}}"#;
-        assert_eq!(parse(text).unwrap(), Throughput { mbps: 6.0, loss: 0.25 });
+        assert_eq!(
+            parse(text).unwrap(),
+            Throughput {
+                mbps: 6.0,
+                loss: 0.25
+            }
+        );
     }
 
     #[test]
     fn an_error_is_not_a_result() {
-        assert!(parse(r#"{"end":{},"error":"unable to connect"}"#).unwrap_err().to_string().contains("unable"));
+        assert!(
+            parse(r#"{"end":{},"error":"unable to connect"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("unable")
+        );
     }
 }

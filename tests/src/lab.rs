@@ -142,7 +142,8 @@ impl Lab {
     pub fn route_in_the_clear(&self) -> Result<()> {
         for side in [Side::A, Side::B] {
             let (network, via) = (side.other().network(), side.other().outside().to_string());
-            self.gateway(side).ip(&["route", "replace", &network, "via", &via])?;
+            self.gateway(side)
+                .ip(&["route", "replace", &network, "via", &via])?;
         }
         Ok(())
     }
@@ -150,7 +151,8 @@ impl Lab {
     /// Takes back [`Self::route_in_the_clear`].
     pub fn no_route_in_the_clear(&self) -> Result<()> {
         for side in [Side::A, Side::B] {
-            self.gateway(side).ip(&["route", "del", &side.other().network()])?;
+            self.gateway(side)
+                .ip(&["route", "del", &side.other().network()])?;
         }
         Ok(())
     }
@@ -159,7 +161,8 @@ impl Lab {
     pub fn keep(mut self) -> Result<()> {
         fs::write(self.directory.join(KEPT), "")?;
         let mut pipe = self.reaper.stdin.take().context("the reaper has no pipe")?;
-        pipe.write_all(b"keep\n").context("tell the reaper to keep the lab")?;
+        pipe.write_all(b"keep\n")
+            .context("tell the reaper to keep the lab")?;
         Ok(())
     }
 
@@ -173,7 +176,8 @@ impl Lab {
                 (self.host(side), HOST, &side.host().to_string()),
                 (self.gateway(side), INSIDE, &side.inside().to_string()),
             )?;
-            self.host(side).ip(&["route", "add", "default", "via", &side.inside().to_string()])?;
+            self.host(side)
+                .ip(&["route", "add", "default", "via", &side.inside().to_string()])?;
             // A veth hands packets over with checksums still to be filled in by hardware; XDP redirects them as they are.
             self.host(side).run("ethtool", &["-K", HOST, "tx", "off"])?;
             let gateway = self.gateway(side);
@@ -203,7 +207,18 @@ impl Drop for Lab {
 
 /// Joins two namespaces with a veth pair; the addresses are /24.
 fn link(a: (&Namespace, &str, &str), b: (&Namespace, &str, &str)) -> Result<()> {
-    a.0.ip(&["link", "add", a.1, "type", "veth", "peer", "name", b.1, "netns", b.0.name()])?;
+    a.0.ip(&[
+        "link",
+        "add",
+        a.1,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        b.1,
+        "netns",
+        b.0.name(),
+    ])?;
     for (namespace, interface, address) in [a, b] {
         namespace.ip(&["addr", "add", &format!("{address}/24"), "dev", interface])?;
         namespace.ip(&["link", "set", interface, "up"])?;
@@ -282,7 +297,9 @@ fn remove(name: &str) {
 /// Prints the ends of all logs of the lab, for the report of a failed test.
 fn print_logs(directory: &Path) {
     const LINES: usize = 40;
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     let mut logs: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     logs.sort();
@@ -291,7 +308,12 @@ fn print_logs(directory: &Path) {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-        let title = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        std::io::stderr().write_all(format!("---- {title}\n{}\n", tail.join("\n")).as_bytes()).ok();
+        let title = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        std::io::stderr()
+            .write_all(format!("---- {title}\n{}\n", tail.join("\n")).as_bytes())
+            .ok();
     }
 }

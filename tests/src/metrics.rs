@@ -35,7 +35,9 @@ impl Page {
                 }
             } else if !line.starts_with('#') {
                 let sample = parse_sample(line).with_context(|| format!("line `{line}`"))?;
-                let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.name.strip_suffix(end));
+                let family = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| sample.name.strip_suffix(end));
                 if !types.contains(&sample.name) && !family.is_some_and(|family| types.contains(family)) {
                     bail!("{} has no type", sample.name);
                 }
@@ -56,7 +58,8 @@ impl Page {
     /// Sum of all series of `name` that have these labels, or nothing when there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let mut values = self.samples.iter().filter(|sample| {
-            let has = |(key, value): &(&str, &str)| sample.labels.get(*key).is_some_and(|found| found == value);
+            let has =
+                |(key, value): &(&str, &str)| sample.labels.get(*key).is_some_and(|found| found == value);
             sample.name == name && labels.iter().all(has)
         });
         let first = values.next()?.value;
@@ -67,13 +70,24 @@ impl Page {
 fn parse_sample(line: &str) -> Result<Sample> {
     let (series, value) = line.rsplit_once(' ').context("no value")?;
     let (name, labels) = match series.split_once('{') {
-        Some((name, rest)) => (name, parse_labels(rest.strip_suffix('}').context("labels have no end")?)?),
+        Some((name, rest)) => (
+            name,
+            parse_labels(rest.strip_suffix('}').context("labels have no end")?)?,
+        ),
         None => (series, BTreeMap::new()),
     };
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':') {
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':')
+    {
         bail!("bad name");
     }
-    Ok(Sample { name: name.to_owned(), labels, value: value.parse().context("bad value")? })
+    Ok(Sample {
+        name: name.to_owned(),
+        labels,
+        value: value.parse().context("bad value")?,
+    })
 }
 
 fn parse_labels(mut text: &str) -> Result<BTreeMap<String, String>> {

@@ -52,7 +52,8 @@ impl Namespace {
     /// Writes `/proc/sys/net/<key>` of this namespace.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/net/{key}");
-        self.enter(|| std::fs::write(&path, value))?.with_context(|| format!("write {value} to {path}"))
+        self.enter(|| std::fs::write(&path, value))?
+            .with_context(|| format!("write {value} to {path}"))
     }
 
     /// Calls `f` on a thread of its own inside the namespace. Sockets that `f` opens stay there for their lifetime.
@@ -74,12 +75,20 @@ impl Namespace {
 
 /// Runs a command to its end; the error names the command and what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {}", line(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {}", line(command)))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{}: {}: {}{}", line(command), output.status, stderr.trim(), stdout.trim());
+        bail!(
+            "{}: {}: {}{}",
+            line(command),
+            output.status,
+            stderr.trim(),
+            stdout.trim()
+        );
     }
     Ok(stdout)
 }

@@ -36,7 +36,10 @@ pub fn ping(
     interval_ms: u32,
     extra: &[&str],
 ) -> Result<PingReport> {
-    let (count, interval) = (count.to_string(), format!("{:.3}", f64::from(interval_ms) / 1000.0));
+    let (count, interval) = (
+        count.to_string(),
+        format!("{:.3}", f64::from(interval_ms) / 1000.0),
+    );
     let output = from
         .command("ping")
         .args(["-n", "-c", &count, "-i", &interval, "-W", "5"])
@@ -53,11 +56,21 @@ pub fn ping(
 
 fn parse(text: &str) -> Option<PingReport> {
     let summary = text.lines().find(|line| line.contains("packets transmitted"))?;
-    let mut numbers = summary.split(", ").map(|part| part.split(' ').next().unwrap_or_default().parse());
+    let mut numbers = summary
+        .split(", ")
+        .map(|part| part.split(' ').next().unwrap_or_default().parse());
     let (sent, received) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     let replies: Vec<(u32, f64)> = text.lines().filter_map(parse_reply).collect();
-    let first_ms = replies.iter().find(|(sequence, _)| *sequence == 1).map(|(_, time)| *time);
-    Some(PingReport { sent, received, first_ms, round_trips_ms: replies.iter().map(|(_, time)| *time).collect() })
+    let first_ms = replies
+        .iter()
+        .find(|(sequence, _)| *sequence == 1)
+        .map(|(_, time)| *time);
+    Some(PingReport {
+        sent,
+        received,
+        first_ms,
+        round_trips_ms: replies.iter().map(|(_, time)| *time).collect(),
+    })
 }
 
 /// Sequence number and round trip of `64 bytes from 10.77.2.2: icmp_seq=1 ttl=62 time=0.079 ms`.

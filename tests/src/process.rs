@@ -42,7 +42,9 @@ impl Process {
 
     /// What the process printed so far.
     pub fn output(&self) -> String {
-        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// Where its output goes.
@@ -63,7 +65,9 @@ impl Process {
 
     /// Waits for the end.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        wait::until("a process to end", timeout, || self.child.try_wait().ok().flatten())
+        wait::until("a process to end", timeout, || {
+            self.child.try_wait().ok().flatten()
+        })
     }
 
     /// Asks the process to end with `signal`, and kills it when it does not.
@@ -90,7 +94,10 @@ impl Process {
     /// Memory it holds (`VmRSS`), in octets.
     pub fn resident_memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
         let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kilobytes * 1024)
     }
@@ -99,7 +106,12 @@ impl Process {
     pub fn cpu_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
         // The name in parentheses may hold spaces; utime and stime are the 12th and 13th fields after it (proc(5)).
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
         let ticks = |index: usize| -> Result<u64> { Ok(fields.get(index).context("short stat")?.parse()?) };
         // The kernel's unit for user space is fixed: USER_HZ is 100 on every architecture that we support.
         Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))

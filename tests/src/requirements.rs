@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 /// Capabilities by their bit in `CapEff` (capability.h) that the lab and the agent use.
-const CAPABILITIES: [(u32, &str); 4] =
-    [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (21, "CAP_SYS_ADMIN"), (39, "CAP_BPF")];
+const CAPABILITIES: [(u32, &str); 4] = [
+    (12, "CAP_NET_ADMIN"),
+    (13, "CAP_NET_RAW"),
+    (21, "CAP_SYS_ADMIN"),
+    (39, "CAP_BPF"),
+];
 
 /// The programs the lab starts, with the Debian package of each.
 pub const PROGRAMS: [(&str, &str); 7] = [
@@ -23,9 +27,18 @@ pub const PROGRAMS: [(&str, &str); 7] = [
 /// Files that are not programs in `PATH`, with the Debian package of each.
 pub const FILES: [(&str, &str); 4] = [
     ("/usr/lib/ipsec/charon", "strongswan-charon"),
-    ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
-    ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
-    ("/usr/lib/ipsec/plugins/libstrongswan-gcrypt.so", "libstrongswan-extra-plugins"),
+    (
+        "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so",
+        "libcharon-extra-plugins",
+    ),
+    (
+        "/usr/lib/ipsec/plugins/libstrongswan-openssl.so",
+        "libstrongswan-standard-plugins",
+    ),
+    (
+        "/usr/lib/ipsec/plugins/libstrongswan-gcrypt.so",
+        "libstrongswan-extra-plugins",
+    ),
 ];
 
 /// What the machine itself lacks, one sentence each. Nothing can be installed against these.
@@ -35,10 +48,16 @@ pub fn missing_from_machine() -> Vec<String> {
         return vec!["this is not Linux: the lab needs network namespaces, XDP and AF_XDP".to_owned()];
     }
     if !nix::unistd::geteuid().is_root() {
-        missing.push("not root: run it with sudo (it makes network namespaces and loads BPF programs)".to_owned());
+        missing.push(
+            "not root: run it with sudo (it makes network namespaces and loads BPF programs)".to_owned(),
+        );
     }
     let held = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?.trim().to_owned();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:"))?
+            .trim()
+            .to_owned();
         u64::from_str_radix(&line, 16).ok()
     });
     if nix::unistd::geteuid().is_root()
@@ -61,7 +80,9 @@ pub fn missing_from_machine() -> Vec<String> {
 
 /// Debian packages that are missing for the lab.
 pub fn missing_packages() -> Vec<&'static str> {
-    let programs = PROGRAMS.iter().filter(|(program, _)| find_program(program).is_none());
+    let programs = PROGRAMS
+        .iter()
+        .filter(|(program, _)| find_program(program).is_none());
     let files = FILES.iter().filter(|(file, _)| !Path::new(file).exists());
     programs.chain(files).map(|(_, package)| *package).collect()
 }
@@ -70,7 +91,10 @@ pub fn missing_packages() -> Vec<&'static str> {
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|directory| directory.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
 }
 
 /// Fails with everything that keeps a lab from being built here.
@@ -78,7 +102,10 @@ pub fn check_all() -> Result<()> {
     let mut missing = missing_from_machine();
     let packages = missing_packages();
     if !packages.is_empty() {
-        missing.push(format!("packages are missing: {} (`cargo xtask setup` installs them)", packages.join(" ")));
+        missing.push(format!(
+            "packages are missing: {} (`cargo xtask setup` installs them)",
+            packages.join(" ")
+        ));
     }
     if !missing.is_empty() {
         bail!("the lab cannot run here:\n  - {}", missing.join("\n  - "));

@@ -16,7 +16,9 @@ pub struct TunnelStatus<'a>(&'a Value);
 impl Status {
     /// Reads what `gateway status --json` printed.
     pub fn parse(text: &str) -> Result<Self> {
-        Ok(Self(serde_json::from_str(text).with_context(|| format!("status is no JSON: {text}"))?))
+        Ok(Self(
+            serde_json::from_str(text).with_context(|| format!("status is no JSON: {text}"))?,
+        ))
     }
 
     /// Any part of it.
@@ -31,13 +33,22 @@ impl Status {
 
     /// A tunnel by its id.
     pub fn tunnel(&self, id: &str) -> Option<TunnelStatus<'_>> {
-        self.0["tunnels"].as_array()?.iter().find(|tunnel| tunnel["id"] == id).map(TunnelStatus)
+        self.0["tunnels"]
+            .as_array()?
+            .iter()
+            .find(|tunnel| tunnel["id"] == id)
+            .map(TunnelStatus)
     }
 
     /// How often the XDP program decided `verdict`, over all interfaces.
     pub fn verdicts(&self, verdict: &str) -> u64 {
-        let interfaces = self.0["xdp"]["interfaces"].as_array().map_or(&[][..], Vec::as_slice);
-        interfaces.iter().filter_map(|interface| interface["verdicts"][verdict].as_u64()).sum()
+        let interfaces = self.0["xdp"]["interfaces"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        interfaces
+            .iter()
+            .filter_map(|interface| interface["verdicts"][verdict].as_u64())
+            .sum()
     }
 }
 
@@ -66,7 +77,10 @@ impl<'a> TunnelStatus<'a> {
     /// The pairs of SAs: inbound and outbound SPI as the status writes them.
     pub fn spis(self) -> Vec<(String, String)> {
         let children = self.0["children"].as_array().map_or(&[][..], Vec::as_slice);
-        children.iter().map(|child| (child["spi_in"].to_string(), child["spi_out"].to_string())).collect()
+        children
+            .iter()
+            .map(|child| (child["spi_in"].to_string(), child["spi_out"].to_string()))
+            .collect()
     }
 
     /// The code of the last failure.
@@ -76,6 +90,8 @@ impl<'a> TunnelStatus<'a> {
 
     /// Packets of this tunnel that were dropped, for all reasons together.
     pub fn dropped(self) -> u64 {
-        self.0["dropped"].as_object().map_or(0, |reasons| reasons.values().filter_map(Value::as_u64).sum())
+        self.0["dropped"]
+            .as_object()
+            .map_or(0, |reasons| reasons.values().filter_map(Value::as_u64).sum())
     }
 }

@@ -50,10 +50,18 @@ impl Stream {
     /// Starts sending `per_second` datagrams with `payload` octets (at least 8) from the host of a side to the far host.
     pub fn start(lab: &Lab, from: Side, per_second: u32, payload: usize) -> Result<Self> {
         let to = from.other();
-        let receiving = lab.host(to).enter(|| UdpSocket::bind((to.host(), PORT)))?.context("bind the receiver")?;
+        let receiving = lab
+            .host(to)
+            .enter(|| UdpSocket::bind((to.host(), PORT)))?
+            .context("bind the receiver")?;
         receiving.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let sending = lab.host(from).enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?.context("bind")?;
-        sending.connect(SocketAddr::from((to.host(), PORT))).context("connect the sender")?;
+        let sending = lab
+            .host(from)
+            .enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?
+            .context("bind")?;
+        sending
+            .connect(SocketAddr::from((to.host(), PORT)))
+            .context("connect the sender")?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let received_bytes = Arc::new(AtomicU64::new(0));
@@ -65,7 +73,12 @@ impl Stream {
             let (stop, bytes) = (Arc::clone(&stop), Arc::clone(&received_bytes));
             move || receive(&receiving, &stop, &bytes)
         });
-        Ok(Self { stop, received_bytes, sender, receiver })
+        Ok(Self {
+            stop,
+            received_bytes,
+            sender,
+            receiver,
+        })
     }
 
     /// Mean rate of payload received over the next `time`, in Mbit/s.
@@ -115,7 +128,9 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool, bytes: &AtomicU64) -> StreamRe
     let mut drain_until: Option<Instant> = None;
     loop {
         if let Ok(length) = socket.recv(&mut buffer)
-            && let Some(number) = buffer.first_chunk::<8>().map(|octets| u64::from_be_bytes(*octets))
+            && let Some(number) = buffer
+                .first_chunk::<8>()
+                .map(|octets| u64::from_be_bytes(*octets))
         {
             let now = Instant::now();
             report.longest_pause = last.map_or(Duration::ZERO, |last| report.longest_pause.max(now - last));
@@ -140,7 +155,9 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool, bytes: &AtomicU64) -> StreamRe
 /// Sets the bit of `number`; true when it was clear.
 fn mark(seen: &mut Vec<u64>, number: u64) -> bool {
     // Numbers are our own and dense; one far outside did not come from the sender and counts as a repetition.
-    let Ok(word) = usize::try_from(number / 64) else { return false };
+    let Ok(word) = usize::try_from(number / 64) else {
+        return false;
+    };
     if word > seen.len() + 1_000_000 {
         return false;
     }

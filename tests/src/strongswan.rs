@@ -3,7 +3,6 @@
 //! Facts about Debian 12's 5.9.8 that a test must know: it speaks ESP in UDP 4500 only, and says so by pretending to be
 //! behind a NAT; it does not initiate on traffic; several charons run on one machine when each has its own `/run`.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -56,33 +55,51 @@ impl StrongSwanConfig {
 
     fn to_conf(&self, side: Side) -> String {
         let (local, remote) = (side.outside(), side.other().outside());
-        let mut text = format!(
-            "connections {{\n  gw {{\n    version = {}\n    local_addrs = {local}\n    remote_addrs = {remote}\n    \
-             proposals = {}\n",
-            self.version, self.ike
-        );
-        let lines = |text: &mut String, lines: &[String]| {
-            for line in lines {
-                text.push_str(&format!("      {line}\n"));
-            }
-        };
-        lines(&mut text, &self.connection);
-        // Writing into a String cannot fail.
-        let _ = write!(
-            text,
-            "    local {{\n      auth = psk\n      id = {local}\n    }}\n    \
-             remote {{\n      auth = psk\n      id = {remote}\n    }}\n    \
-             children {{\n      net {{\n      local_ts = {}\n      remote_ts = {}\n      esp_proposals = {}\n",
-            self.local_ts, self.remote_ts, self.esp
-        );
-        lines(&mut text, &self.child);
-        let _ = write!(
-            text,
-            "      }}\n    }}\n  }}\n}}\nsecrets {{\n  ike-1 {{\n    id-a = {local}\n    id-b = {remote}\n    \
-             secret = \"{}\"\n  }}\n}}\n",
-            self.psk
-        );
-        text
+        let Self {
+            version,
+            ike,
+            esp,
+            psk,
+            local_ts,
+            remote_ts,
+            ..
+        } = self;
+        let (connection, child) = (self.connection.join("\n    "), self.child.join("\n        "));
+        format!(
+            "connections {{
+  gw {{
+    version = {version}
+    local_addrs = {local}
+    remote_addrs = {remote}
+    proposals = {ike}
+    {connection}
+    local {{
+      auth = psk
+      id = {local}
+    }}
+    remote {{
+      auth = psk
+      id = {remote}
+    }}
+    children {{
+      net {{
+        local_ts = {local_ts}
+        remote_ts = {remote_ts}
+        esp_proposals = {esp}
+        {child}
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike-1 {{
+    id-a = {local}
+    id-b = {remote}
+    secret = \"{psk}\"
+  }}
+}}
+"
+        )
     }
 }
 
@@ -120,18 +137,28 @@ impl StrongSwan {
         if let Some(status) = process.exited() {
             bail!("charon ended with {status}: {}", process.output());
         }
-        let peer = Self { process, directory, side };
+        let peer = Self {
+            process,
+            directory,
+            side,
+        };
         peer.load(config)?;
         Ok(peer)
     }
 
     /// Replaces the configuration. SAs that are up stay up.
     pub fn load(&self, config: &StrongSwanConfig) -> Result<()> {
-        fs::write(self.directory.join("swanctl/swanctl.conf"), config.to_conf(self.side))?;
+        fs::write(
+            self.directory.join("swanctl/swanctl.conf"),
+            config.to_conf(self.side),
+        )?;
         let output = self.swanctl(&["--load-all", "--clear"])?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() || !text.contains("successfully loaded 1 connections") {
-            bail!("swanctl --load-all: {text}{}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "swanctl --load-all: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(())
     }
@@ -141,7 +168,10 @@ impl StrongSwan {
         let output = self.swanctl(&["--initiate", "--child", "net", "--timeout", "10"])?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            bail!("swanctl --initiate: {text}{}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "swanctl --initiate: {text}{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(text)
     }
@@ -205,7 +235,10 @@ impl StrongSwan {
     fn expect_success(&self, arguments: &[&str]) -> Result<()> {
         let output = self.swanctl(arguments)?;
         if !output.status.success() {
-            bail!("swanctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "swanctl {arguments:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(())
     }
@@ -213,7 +246,8 @@ impl StrongSwan {
 
 /// swanctl reports an error for each of these that is missing.
 const CREDENTIAL_DIRECTORIES: [&str; 12] = [
-    "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa", "ecdsa", "pkcs8", "pkcs12",
+    "x509", "x509ca", "x509ocsp", "x509aa", "x509ac", "x509crl", "pubkey", "private", "rsa", "ecdsa",
+    "pkcs8", "pkcs12",
 ];
 
 /// Settings of the daemon. kernel-libipsec comes before kernel-netlink, which would take over ESP otherwise.

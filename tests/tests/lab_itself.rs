@@ -22,8 +22,15 @@ fn two_strongswans_carry_traffic_only_through_their_tunnel() {
     assert!(pings.first_ms.is_some());
     let packets = capture.stop().unwrap();
     assert!(packets.len() >= 10, "{packets:?}");
-    assert!(packets.iter().all(|packet| packet.ports() == Some((4500, 4500))), "{packets:?}");
-    assert!(!packets.iter().any(|packet| packet.is_in_the_clear() || packet.contains(&[0xca, 0x11, 0xab, 0x1e])));
+    assert!(
+        packets.iter().all(|packet| packet.ports() == Some((4500, 4500))),
+        "{packets:?}"
+    );
+    assert!(
+        !packets
+            .iter()
+            .any(|packet| packet.is_in_the_clear() || packet.contains(&[0xca, 0x11, 0xab, 0x1e]))
+    );
 
     b.terminate().unwrap();
     assert_eq!(b.installed().unwrap(), 0);
@@ -34,14 +41,29 @@ fn a_capture_sees_packets_in_the_clear() {
     let lab = Lab::new().unwrap();
     lab.route_in_the_clear().unwrap();
     let capture = Capture::start(&lab, lab.gateway(Side::A), PUBLIC).unwrap();
-    assert_eq!(ping(lab.host(Side::A), Side::B.host(), 2, 20, &["-p", "ca11ab1e"]).unwrap().lost(), 0);
+    assert_eq!(
+        ping(lab.host(Side::A), Side::B.host(), 2, 20, &["-p", "ca11ab1e"])
+            .unwrap()
+            .lost(),
+        0
+    );
     let packets = capture.stop().unwrap();
-    assert!(packets.iter().filter(|packet| packet.is_in_the_clear()).count() >= 4, "{packets:?}");
-    assert!(packets.iter().any(|packet| packet.contains(&[0xca, 0x11, 0xab, 0x1e])));
+    assert!(
+        packets.iter().filter(|packet| packet.is_in_the_clear()).count() >= 4,
+        "{packets:?}"
+    );
+    assert!(
+        packets
+            .iter()
+            .any(|packet| packet.contains(&[0xca, 0x11, 0xab, 0x1e]))
+    );
 
     lab.no_route_in_the_clear().unwrap();
     let host = lab.host(Side::A);
-    assert_eq!(ping(host, Side::B.host(), 1, 20, &["-W", "1"]).unwrap().received, 0);
+    assert_eq!(
+        ping(host, Side::B.host(), 1, 20, &["-W", "1"]).unwrap().received,
+        0
+    );
 }
 
 #[test]
@@ -52,10 +74,22 @@ fn streams_and_iperf_count_what_arrives() {
     let rate = stream.measure_mbps(Duration::from_secs(1));
     let report = stream.finish();
     assert!((0.6..1.0).contains(&rate), "{rate} Mbit/s of payload");
-    assert!(report.sent > 900 && report.lost() == 0 && report.repeated == 0, "{report:?}");
+    assert!(
+        report.sent > 900 && report.lost() == 0 && report.repeated == 0,
+        "{report:?}"
+    );
 
     assert!(iperf(&lab, Side::A, 1, Load::Tcp).unwrap().mbps > 50.0);
-    let udp = iperf(&lab, Side::B, 1, Load::Udp { mbps: 10, payload: 1000 }).unwrap();
+    let udp = iperf(
+        &lab,
+        Side::B,
+        1,
+        Load::Udp {
+            mbps: 10,
+            payload: 1000,
+        },
+    )
+    .unwrap();
     assert!((9.0..11.0).contains(&udp.mbps), "{udp:?}");
 }
 

@@ -1,0 +1,324 @@
+//! `cargo xtask test`: builds the test programs once, runs them tier by tier and counts.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, IsTerminal, Write, pipe};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gateway_tests::requirements::missing_from_machine;
+use serde_json::{Map, Value, json};
+
+use crate::cargo::{self, Target, TestProgram};
+use crate::tier::Tier;
+use crate::{Outcome, setup, shell, table};
+
+/// A test program that says nothing for this long hangs.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// Options of the verb.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run only this tier; may be repeated. Without it: all but vm.
+    #[arg(long, value_enum)]
+    tier: Vec<Tier>,
+    /// Run only tests whose name contains this.
+    #[arg(long)]
+    filter: Option<String>,
+}
+
+/// Counts of a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Count {
+    /// Tests that passed.
+    pub(crate) passed: u64,
+    /// Tests that failed, or programs that ended without a result.
+    pub(crate) failed: u64,
+    /// Time it took.
+    pub(crate) seconds: f64,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.seconds += other.seconds;
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(options: &Options) -> Result<Outcome> {
+    let counts = run_tiers(&options.tier, options.filter.as_deref())?;
+    let success = counts.values().all(|count| count.failed == 0);
+    Ok(Outcome {
+        success,
+        json: json!({ "tiers": to_json(&counts) }),
+    })
+}
+
+/// Runs tiers (all but vm when `asked` is empty), prints failures and a table, and returns the counts.
+pub(crate) fn run_tiers(asked: &[Tier], filter: Option<&str>) -> Result<BTreeMap<Tier, Count>> {
+    let tiers = if asked.is_empty() {
+        Tier::DEFAULT.to_vec()
+    } else {
+        asked.to_vec()
+    };
+    if tiers.iter().any(|tier| tier.needs_root()) {
+        let missing = missing_from_machine();
+        if !missing.is_empty() {
+            bail!(
+                "these tests cannot run here:\n  - {}\nWithout root: cargo xtask test --tier unit --tier pair",
+                missing.join("\n  - ")
+            );
+        }
+        setup::install_missing()?;
+    } else {
+        setup::build_tools()?;
+    }
+
+    let metadata = cargo::metadata()?;
+    let by_tier = targets_by_tier(&cargo::targets(&metadata), &tiers)?;
+    for tier in &tiers {
+        if !by_tier.contains_key(tier) {
+            eprintln!("{tier}: no tests in this tier yet");
+            if !asked.is_empty() {
+                bail!("no tests in tier {tier} yet");
+            }
+        }
+    }
+    let programs = shell::step("building the tests", || {
+        cargo::build_tests(&metadata, &selection(&by_tier))
+    })?;
+    let gateway = match tiers.iter().any(|tier| tier.needs_root()) {
+        true => Some(shell::step("building the gateway", || {
+            cargo::build_gateway(&metadata)
+        })?),
+        false => None,
+    };
+
+    let mut counts = BTreeMap::new();
+    for tier in by_tier.keys().copied() {
+        eprintln!("==> tier {tier}");
+        let mut sum = Count::default();
+        for program in programs
+            .iter()
+            .filter(|program| Tier::of(&program.target) == Ok(tier))
+        {
+            sum.add(run_program(program, tier, filter, gateway.as_deref())?);
+        }
+        if sum.passed + sum.failed > 0 || filter.is_none() {
+            counts.insert(tier, sum);
+        }
+    }
+    if filter.is_some() && counts.is_empty() {
+        bail!("no test matches the filter");
+    }
+    print_counts(&counts);
+    Ok(counts)
+}
+
+/// `{"unit": {"passed": 1, "failed": 0, "seconds": 0.1}, ...}`
+pub(crate) fn to_json(counts: &BTreeMap<Tier, Count>) -> Value {
+    let entry = |(tier, count): (&Tier, &Count)| {
+        let seconds = (count.seconds * 10.0).round() / 10.0;
+        let count = json!({ "passed": count.passed, "failed": count.failed, "seconds": seconds });
+        (tier.name().to_owned(), count)
+    };
+    Value::Object(counts.iter().map(entry).collect::<Map<_, _>>())
+}
+
+fn targets_by_tier(targets: &[Target], tiers: &[Tier]) -> Result<BTreeMap<Tier, Vec<Target>>> {
+    let mut found: BTreeMap<Tier, Vec<Target>> = BTreeMap::new();
+    for target in targets
+        .iter()
+        .filter(|target| ["lib", "bin", "test"].contains(&target.kind.as_str()))
+    {
+        let tier = Tier::of(target).map_err(anyhow::Error::msg)?;
+        if tiers.contains(&tier) {
+            found.entry(tier).or_default().push(target.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Arguments for cargo that build exactly these tiers.
+fn selection(by_tier: &BTreeMap<Tier, Vec<Target>>) -> Vec<String> {
+    let mut arguments = Vec::new();
+    if by_tier.contains_key(&Tier::Unit) {
+        arguments.extend(["--lib".to_owned(), "--bins".to_owned()]);
+    }
+    for target in by_tier
+        .values()
+        .flatten()
+        .filter(|target| target.is_integration_test())
+    {
+        arguments.extend(["--test".to_owned(), target.name.clone()]);
+    }
+    arguments
+}
+
+fn run_program(
+    program: &TestProgram,
+    tier: Tier,
+    filter: Option<&str>,
+    gateway: Option<&Path>,
+) -> Result<Count> {
+    let title = format!(
+        "{} {} {}",
+        program.target.package, program.target.kind, program.target.name
+    );
+    let start = Instant::now();
+    let mut command = Command::new(&program.executable);
+    // As `cargo test` does: tests find their files relative to their package.
+    command
+        .current_dir(&program.directory)
+        .env("CARGO_MANIFEST_DIR", &program.directory);
+    command.env("GATEWAY_TESTS_STRICT", "1").args(filter);
+    if let Some(gateway) = gateway {
+        command.env("GATEWAY_BIN", gateway);
+    }
+    if let Some(threads) = tier.threads() {
+        command.arg(format!("--test-threads={threads}"));
+    }
+    let (output, ended) = watch(command, &title)?;
+    let mut count = parse_result(&output).unwrap_or_default();
+    if !ended && count.failed == 0 {
+        count.failed = 1;
+    }
+    count.seconds = start.elapsed().as_secs_f64();
+    if count.failed > 0 {
+        eprintln!("{output}");
+    }
+    if count.passed + count.failed > 0 {
+        let word = if count.failed > 0 { "FAILED" } else { "ok" };
+        eprintln!(
+            "    {title}: {word}, {} passed, {} failed, {:.1} s",
+            count.passed, count.failed, count.seconds
+        );
+    }
+    Ok(count)
+}
+
+/// Runs a program, shows the test that ended last, and returns its output and whether it ended well.
+fn watch(mut command: Command, title: &str) -> Result<(String, bool)> {
+    let (reader, writer) = pipe()?;
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    let mut child = command.spawn().with_context(|| format!("cannot start {title}"))?;
+    // The command holds our ends of the pipe; without them the reader sees the program's end.
+    drop(command);
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let terminal = std::io::stderr().is_terminal();
+    let mut output = String::new();
+    loop {
+        match lines.recv_timeout(SILENCE) {
+            Ok(line) => {
+                if terminal && line.starts_with("test ") {
+                    eprint!(
+                        "\r\x1b[K    {title}: {}",
+                        line.chars().take(80).collect::<String>()
+                    );
+                    std::io::stderr().flush()?;
+                }
+                output.push_str(&line);
+                output.push('\n');
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                output.push_str(&format!(
+                    "{title} said nothing for {} s and was killed\n",
+                    SILENCE.as_secs()
+                ));
+                break;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    Ok((output, child.wait()?.success()))
+}
+
+/// Reads `test result: ok. 4 passed; 0 failed; ...`.
+fn parse_result(output: &str) -> Option<Count> {
+    let line = output
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("test result: "))?;
+    let number = |word: &str| line.split(word).next()?.trim().rsplit(' ').next()?.parse().ok();
+    Some(Count {
+        passed: number(" passed;")?,
+        failed: number(" failed;")?,
+        seconds: 0.0,
+    })
+}
+
+fn print_counts(counts: &BTreeMap<Tier, Count>) {
+    let row = |(tier, count): (&Tier, &Count)| {
+        vec![
+            tier.to_string(),
+            count.passed.to_string(),
+            count.failed.to_string(),
+            format!("{:.1}", count.seconds),
+        ]
+    };
+    println!();
+    table::print(
+        &["tier", "passed", "failed", "seconds"],
+        &counts.iter().map(row).collect::<Vec<_>>(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_result_line_counts() {
+        let output = "test result: FAILED. 1 passed; 1 failed; 0 ignored\nnoise\n\
+                      test result: FAILED. 41 passed; 2 failed; 0 ignored; 0 measured; finished in 3.95s\n";
+        assert_eq!(
+            parse_result(output),
+            Some(Count {
+                passed: 41,
+                failed: 2,
+                seconds: 0.0
+            })
+        );
+        assert_eq!(parse_result("panicked\n"), None);
+    }
+
+    #[test]
+    fn only_the_asked_tiers_are_built() {
+        let target = |package: &str, kind: &str, name: &str| Target {
+            package: package.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
+        let targets = [
+            target("gateway-ike", "lib", "gateway_ike"),
+            target("gateway-ike", "test", "pair"),
+            target("gateway-tests", "test", "lab_itself"),
+        ];
+        let picked = |tiers: &[Tier]| selection(&targets_by_tier(&targets, tiers).unwrap());
+        assert_eq!(picked(&[Tier::Unit]), ["--lib", "--bins"]);
+        assert_eq!(
+            picked(&[Tier::Pair, Tier::Lab]),
+            ["--test", "pair", "--test", "lab_itself"]
+        );
+    }
+}
