@@ -1,4 +1,11 @@
-//! The gateway's agent.
+//! The agent of the gateway: everything around the two pure engines `gateway-ike` and `gateway-esp`.
+//!
+//! [`config`] turns a file into values with nothing left to check.
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod control_socket;
 pub mod net;
+pub mod status;
 pub mod xdp;

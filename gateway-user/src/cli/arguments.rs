@@ -1,0 +1,101 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::exit::EXIT_CODES;
+use crate::config::DEFAULT_SOCKET;
+
+/// IPsec VPN gateway with an XDP data plane.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Subcommands {
+    /// Check a configuration and print everything that is wrong with it
+    #[command(
+        after_help = "Examples:\n  gateway check deploy/examples/gateway.toml\n  gateway check --live /etc/ipsec-gateway/gateway.toml"
+    )]
+    Check {
+        /// Configuration file
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+        /// Also check that the interfaces and addresses exist on this machine
+        #[arg(long)]
+        live: bool,
+    },
+    /// Show tunnels, SAs, lifetimes, counters and the last failure
+    #[command(
+        after_help = "Examples:\n  gateway status\n  gateway status vpnx-idc\n  gateway status --json | jq '.tunnels[].state'"
+    )]
+    Status {
+        /// Only this tunnel, with its timeline
+        tunnel: Option<String>,
+        /// Machine-readable
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        agent: AgentSocket,
+    },
+    /// Bring a tunnel up, also one that was taken down
+    #[command(after_help = "Example:\n  gateway up vpnx-idc")]
+    Up {
+        /// Id of the tunnel
+        tunnel: String,
+        #[command(flatten)]
+        agent: AgentSocket,
+    },
+    /// End a tunnel and keep it down: its traffic is dropped until `gateway up`
+    #[command(after_help = "Example:\n  gateway down vpnx-idc")]
+    Down {
+        /// Id of the tunnel
+        tunnel: String,
+        #[command(flatten)]
+        agent: AgentSocket,
+    },
+    /// Read the configuration again; only what changed is touched
+    #[command(after_help = "Example:\n  gateway reload")]
+    Reload {
+        #[command(flatten)]
+        agent: AgentSocket,
+    },
+}
+
+/// Which agent to talk to.
+#[derive(Debug, Args)]
+pub(super) struct AgentSocket {
+    /// Configuration file that names the control socket
+    #[arg(long, short, value_name = "FILE", conflicts_with = "socket")]
+    pub(super) config: Option<PathBuf>,
+    /// The agent's control socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(super) socket: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A valid configuration. References are resolved and defaults filled in: nothing is left to check.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::algorithms::{
+    Authentication, DhGroup, Encapsulation, EspEncryption, IkeEncryption, IkeMode, IkeVersion, Role, Start,
+    XdpMode,
+};
+use super::psk::PresharedKey;
+use super::values::{Bandwidth, Id, Identity};
+
+/// The whole file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The agent itself.
+    pub agent: AgentConfig,
+    /// The data plane.
+    pub dataplane: DataplaneConfig,
+    /// Interfaces that the XDP program is attached to.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// VPCs.
+    pub vpcs: Vec<Arc<VpcConfig>>,
+    /// VPN gateways.
+    pub gateways: Vec<Arc<GatewayConfig>>,
+    /// Customer gateways.
+    pub customer_gateways: Vec<Arc<CustomerGatewayConfig>>,
+    /// Tunnels.
+    pub tunnels: Vec<Arc<TunnelConfig>>,
+}
+
+/// Paths, listeners and logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Where /metrics and /healthz are served; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Unix socket for the operator's commands.
+    pub control_socket: PathBuf,
+    /// Directory on a bpffs for the pinned XDP links and maps.
+    pub pin_dir: PathBuf,
+    /// Filter of the log.
+    pub log: String,
+}
+
+/// The data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataplaneConfig {
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// Frames of each worker's UMEM.
+    pub umem_frames: u32,
+    /// Octets of a frame.
+    pub frame_size: u32,
+    /// Whether traffic of a VPC that no rule covers is dropped.
+    pub default_deny: bool,
+    /// IKE packets per second that one source address may send.
+    pub ike_rate_per_source: u32,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceConfig {
+    /// Its name in the kernel.
+    pub name: String,
+    /// What it faces.
+    pub role: Role,
+}
+
+/// A VPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpcConfig {
+    /// Its id.
+    pub id: Id,
+    /// Its range.
+    pub cidr: Ipv4Net,
+    /// The interface that faces it.
+    pub interface: String,
+}
+
+/// A VPN gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// The VPC it belongs to.
+    pub vpc: Arc<VpcConfig>,
+    /// Its public address.
+    pub address: Ipv4Addr,
+    /// Bandwidth setting, per direction.
+    pub bandwidth: Bandwidth,
+}
+
+/// A customer gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomerGatewayConfig {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// Its public address.
+    pub address: Ipv4Addr,
+}
+
+/// A tunnel.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TunnelConfig {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// Our end.
+    pub gateway: Arc<GatewayConfig>,
+    /// The peer's end.
+    pub customer_gateway: Arc<CustomerGatewayConfig>,
+    /// When it is brought up.
+    pub start: Start,
+    /// Pre-shared key.
+    pub psk: PresharedKey,
+    /// SPD rules.
+    pub spd: Vec<SpdRule>,
+    /// Phase 1.
+    pub ike: IkeConfig,
+    /// Phase 2.
+    pub ipsec: IpsecConfig,
+}
+
+/// One rule of a tunnel's SPD: traffic between the local range and each of the peer ranges is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpdRule {
+    /// Range of the VPC.
+    pub local: Ipv4Net,
+    /// Ranges behind the customer gateway.
+    pub peers: Vec<Ipv4Net>,
+}
+
+/// Settings of the IKE SA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IkeConfig {
+    /// Version.
+    pub version: IkeVersion,
+    /// Phase 1 exchange.
+    pub mode: IkeMode,
+    /// Cipher.
+    pub encryption: IkeEncryption,
+    /// Hash.
+    pub authentication: Authentication,
+    /// Diffie-Hellman group.
+    pub dh_group: DhGroup,
+    /// Lifetime of the IKE SA.
+    pub lifetime: Duration,
+    /// Identity we send.
+    pub local_id: Identity,
+    /// Identity the peer must prove.
+    pub peer_id: Identity,
+    /// Idle time before the peer is probed (RFC 3706); `None`: never.
+    pub dpd: Option<Duration>,
+}
+
+/// Settings of the IPsec SAs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpsecConfig {
+    /// Cipher.
+    pub encryption: EspEncryption,
+    /// Integrity algorithm; `None` exactly for AEAD ciphers.
+    pub authentication: Option<Authentication>,
+    /// Group of the additional key exchange; `None`: off.
+    pub pfs: Option<DhGroup>,
+    /// Lifetime of the SAs.
+    pub lifetime: Duration,
+    /// Kilobytes (1,024 octets) per SA; `None`: no limit.
+    pub lifetime_kilobytes: Option<u32>,
+    /// Size of the anti-replay window in packets.
+    pub replay_window: u32,
+    /// When ESP travels in UDP.
+    pub encapsulation: Encapsulation,
+}
+
+impl TunnelConfig {
+    /// Each pair of a local and a peer range, in the order of the file: one pair of SAs each.
+    pub fn pairs(&self) -> impl Iterator<Item = (Ipv4Net, Ipv4Net)> + '_ {
+        self.spd
+            .iter()
+            .flat_map(|rule| rule.peers.iter().map(|&peer| (rule.local, peer)))
+    }
+
+    /// Why each weak choice of the tunnel is weak: `ike.encryption 3des: 64-bit blocks (Sweet32)`.
+    pub fn weaknesses(&self) -> Vec<String> {
+        let (ike, ipsec) = (&self.ike, &self.ipsec);
+        let authentication = ipsec
+            .authentication
+            .map(|choice| (choice.name(), choice.weakness()));
+        let pfs = ipsec.pfs.map(|choice| (choice.name(), choice.weakness()));
+        [
+            (
+                "ike.encryption",
+                Some((ike.encryption.name(), ike.encryption.weakness())),
+            ),
+            (
+                "ike.authentication",
+                Some((ike.authentication.name(), ike.authentication.weakness())),
+            ),
+            (
+                "ike.dh_group",
+                Some((ike.dh_group.name(), ike.dh_group.weakness())),
+            ),
+            (
+                "ipsec.encryption",
+                Some((ipsec.encryption.name(), ipsec.encryption.weakness())),
+            ),
+            ("ipsec.authentication", authentication),
+            ("ipsec.pfs", pfs),
+        ]
+        .into_iter()
+        .filter_map(|(field, choice)| {
+            let (name, weakness) = choice?;
+            weakness.map(|why| format!("{field} {name}: {why}"))
+        })
+        .collect()
+    }
+}
+
+impl Config {
+    /// The interfaces that face a VPC with the VPC, and those that face the public network with `None`.
+    pub fn interface_vpcs(&self) -> impl Iterator<Item = (&InterfaceConfig, Option<&Arc<VpcConfig>>)> {
+        self.interfaces.iter().map(|interface| {
+            let vpc = self.vpcs.iter().find(|vpc| vpc.interface == interface.name);
+            (interface, vpc)
+        })
+    }
+}

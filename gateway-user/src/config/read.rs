@@ -1,0 +1,471 @@
+//! Reads the document section by section.
+//!
+//! Defaults stand here, next to the ranges of the values.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::algorithms::{
+    Authentication, DhGroup, Encapsulation, EspEncryption, IkeEncryption, IkeMode, IkeVersion, Role, Start,
+    XdpMode,
+};
+use super::mistake::{At, Log, MistakeKind, Rule};
+use super::model::{
+    AgentConfig, CustomerGatewayConfig, DataplaneConfig, GatewayConfig, IkeConfig, InterfaceConfig,
+    IpsecConfig, SpdRule, TunnelConfig, VpcConfig,
+};
+use super::psk::{KeyFileError, PresharedKey, read_key_file};
+use super::rules::Quotas;
+use super::section::{NumberOrWord, Section};
+use super::values::{self, Bandwidth, Id, Identity};
+
+/// Objects of one kind by id. An object with mistakes is listed as `None`, so that a reference to it is not called dangling.
+#[derive(Debug)]
+pub(super) struct Directory<T> {
+    kind: &'static str,
+    objects: BTreeMap<Id, Option<Arc<T>>>,
+}
+
+impl<T> Directory<T> {
+    pub(super) fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            objects: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, log: &Log, id: Option<&At<Id>>, object: Option<Arc<T>>) {
+        let Some(id) = id else { return };
+        if self.objects.insert(id.value.clone(), object).is_some() {
+            log.mistake(&id.place, format!("another {} has this id", self.kind));
+        }
+    }
+
+    fn resolve(&self, log: &Log, id: At<Id>) -> Option<At<Arc<T>>> {
+        match self.objects.get(&id.value) {
+            Some(object) => object.clone().map(|value| At {
+                value,
+                place: id.place,
+            }),
+            None => {
+                log.mistake(&id.place, format!("no {} has this id", self.kind));
+                None
+            }
+        }
+    }
+}
+
+/// One rule of a tunnel's SPD with its places.
+#[derive(Debug)]
+pub(super) struct RuleDraft {
+    pub(super) local: Option<At<Ipv4Net>>,
+    pub(super) peers: Vec<At<Ipv4Net>>,
+}
+
+/// A tunnel with the places that the rules between values need.
+#[derive(Debug)]
+pub(super) struct TunnelDraft {
+    pub(super) id: Option<At<Id>>,
+    pub(super) name: Option<String>,
+    pub(super) gateway: Option<At<Arc<GatewayConfig>>>,
+    pub(super) customer_gateway: Option<At<Arc<CustomerGatewayConfig>>>,
+    pub(super) place: super::mistake::Place,
+    start: Start,
+    psk: Option<PresharedKey>,
+    pub(super) spd: Vec<RuleDraft>,
+    ike: IkeDraft,
+    ipsec: IpsecConfig,
+}
+
+/// [`IkeConfig`] before the addresses are known that the identities default to.
+#[derive(Debug)]
+struct IkeDraft {
+    version: IkeVersion,
+    mode: IkeMode,
+    encryption: IkeEncryption,
+    authentication: Authentication,
+    dh_group: DhGroup,
+    lifetime: Duration,
+    local_id: Option<Identity>,
+    peer_id: Option<Identity>,
+    dpd: Option<Duration>,
+}
+
+impl TunnelDraft {
+    /// The tunnel; `None` when a mistake was recorded for one of its required fields.
+    pub(super) fn build(self) -> Option<Arc<TunnelConfig>> {
+        let (id, gateway) = (self.id?.value, self.gateway?.value);
+        let customer_gateway = self.customer_gateway?.value;
+        let spd = self.spd.into_iter().map(|rule| {
+            let peers = rule.peers.into_iter().map(|peer| peer.value).collect();
+            Some(SpdRule {
+                local: rule.local?.value,
+                peers,
+            })
+        });
+        let ike = IkeConfig {
+            version: self.ike.version,
+            mode: self.ike.mode,
+            encryption: self.ike.encryption,
+            authentication: self.ike.authentication,
+            dh_group: self.ike.dh_group,
+            lifetime: self.ike.lifetime,
+            local_id: self.ike.local_id.unwrap_or(Identity::Address(gateway.address)),
+            peer_id: self
+                .ike
+                .peer_id
+                .unwrap_or(Identity::Address(customer_gateway.address)),
+            dpd: self.ike.dpd,
+        };
+        Some(Arc::new(TunnelConfig {
+            name: self.name.unwrap_or_else(|| id.to_string()),
+            id,
+            gateway,
+            customer_gateway,
+            start: self.start,
+            psk: self.psk?,
+            spd: spd.collect::<Option<_>>()?,
+            ike,
+            ipsec: self.ipsec,
+        }))
+    }
+}
+
+pub(super) fn agent(mut section: Section<'_>) -> AgentConfig {
+    let listen = |text: &str| match text {
+        "" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_not_a_socket| {
+            Rule::Borrowed("is an address and port such as 127.0.0.1:9273, or \"\"")
+        }),
+    };
+    let filter = |text: &str| match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(Rule::Borrowed(
+            "is error, warn, info, debug, trace or a tracing filter",
+        )),
+    };
+    let read = AgentConfig {
+        metrics_listen: value_or(section.text("metrics_listen", listen), || {
+            Some(([127, 0, 0, 1], 9273).into())
+        }),
+        control_socket: value_or(section.text("control_socket", values::absolute_path), || {
+            super::DEFAULT_SOCKET.into()
+        }),
+        pin_dir: value_or(section.text("pin_dir", values::absolute_path), || {
+            super::DEFAULT_PIN_DIR.into()
+        }),
+        log: value_or(section.text("log", filter), || "info".to_owned()),
+    };
+    section.finish();
+    read
+}
+
+pub(super) fn dataplane(mut section: Section<'_>) -> DataplaneConfig {
+    let frame_size = section.number_or_word("frame_size", |input| match input {
+        NumberOrWord::Number(2048) => Ok(2048),
+        NumberOrWord::Number(4096) => Ok(4096),
+        NumberOrWord::Number(_) | NumberOrWord::Word(_) | NumberOrWord::Neither => {
+            Err("is 2048 or 4096".into())
+        }
+    });
+    let umem_frames = section.number_or_word("umem_frames", |input| match input {
+        NumberOrWord::Number(frames @ 512..=1_048_576) if frames.is_power_of_two() => {
+            u32::try_from(frames).map_err(|_excluded| Rule::Borrowed("is too large"))
+        }
+        NumberOrWord::Number(_) | NumberOrWord::Word(_) | NumberOrWord::Neither => {
+            Err("is a power of two from 512 to 1048576".into())
+        }
+    });
+    let read = DataplaneConfig {
+        xdp_mode: value_or(section.text("xdp_mode", XdpMode::parse), || XdpMode::Auto),
+        umem_frames: value_or(umem_frames, || 8192),
+        frame_size: value_or(frame_size, || 2048),
+        default_deny: value_or(section.flag("default_deny"), || false),
+        ike_rate_per_source: value_or(section.number("ike_rate_per_source", 1..=1_000_000), || 50),
+    };
+    section.finish();
+    read
+}
+
+pub(super) fn quotas(mut section: Section<'_>) -> Quotas {
+    let mut quota = |key, default| value_or(section.number(key, 1..=1_000_000), || default);
+    let read = Quotas {
+        gateways_per_vpc: quota("gateways_per_vpc", 10),
+        customer_gateways: quota("customer_gateways", 20),
+        tunnels_per_customer_gateway: quota("tunnels_per_customer_gateway", 10),
+        tunnels_per_gateway: quota("tunnels_per_gateway", 20),
+        rules_per_tunnel: quota("rules_per_tunnel", 10),
+        peer_ranges_per_rule: quota("peer_ranges_per_rule", 50),
+    };
+    section.finish();
+    read
+}
+
+pub(super) fn interface(mut section: Section<'_>) -> Option<(At<String>, InterfaceConfig)> {
+    let name = section.required_text("name", values::interface_name);
+    let role = section.required_text("role", Role::parse);
+    section.finish();
+    let name = name?;
+    let config = InterfaceConfig {
+        name: name.value.clone(),
+        role: role?.value,
+    };
+    Some((name, config))
+}
+
+/// A VPC with the places of its range and interface.
+pub(super) struct VpcDraft {
+    pub(super) id: Option<At<Id>>,
+    pub(super) cidr: Option<At<Ipv4Net>>,
+    pub(super) interface: Option<At<String>>,
+}
+
+impl VpcDraft {
+    pub(super) fn build(&self) -> Option<Arc<VpcConfig>> {
+        Some(Arc::new(VpcConfig {
+            id: self.id.as_ref()?.value.clone(),
+            cidr: self.cidr.as_ref()?.value,
+            interface: self.interface.as_ref()?.value.clone(),
+        }))
+    }
+}
+
+pub(super) fn vpc(mut section: Section<'_>) -> VpcDraft {
+    let read = VpcDraft {
+        id: section.required_text("id", Id::parse),
+        cidr: section.required_text("cidr", values::range),
+        interface: section.required_text("interface", values::interface_name),
+    };
+    section.finish();
+    read
+}
+
+/// A gateway with the places of its references.
+pub(super) struct GatewayDraft {
+    pub(super) id: Option<At<Id>>,
+    pub(super) name: Option<String>,
+    pub(super) vpc: Option<At<Arc<VpcConfig>>>,
+    pub(super) address: Option<At<std::net::Ipv4Addr>>,
+    pub(super) bandwidth: Option<At<Bandwidth>>,
+}
+
+impl GatewayDraft {
+    pub(super) fn build(&self) -> Option<Arc<GatewayConfig>> {
+        let id = self.id.as_ref()?.value.clone();
+        Some(Arc::new(GatewayConfig {
+            name: self.name.clone().unwrap_or_else(|| id.to_string()),
+            id,
+            vpc: Arc::clone(&self.vpc.as_ref()?.value),
+            address: self.address.as_ref()?.value,
+            bandwidth: self.bandwidth.as_ref()?.value,
+        }))
+    }
+}
+
+pub(super) fn gateway(log: &Log, mut section: Section<'_>, vpcs: &Directory<VpcConfig>) -> GatewayDraft {
+    section.require("bandwidth_mbps");
+    let read = GatewayDraft {
+        id: section.required_text("id", Id::parse),
+        name: section.text("name", values::display_name).map(|name| name.value),
+        vpc: section
+            .required_text("vpc", Id::parse)
+            .and_then(|id| vpcs.resolve(log, id)),
+        address: section.required_text("address", values::own_address),
+        bandwidth: section.number_or_word("bandwidth_mbps", Bandwidth::parse),
+    };
+    section.finish();
+    read
+}
+
+/// A customer gateway with the place of its id.
+pub(super) struct CustomerGatewayDraft {
+    pub(super) id: Option<At<Id>>,
+    pub(super) config: Option<Arc<CustomerGatewayConfig>>,
+}
+
+pub(super) fn customer_gateway(mut section: Section<'_>) -> CustomerGatewayDraft {
+    let id = section.required_text("id", Id::parse);
+    let name = section.text("name", values::display_name).map(|name| name.value);
+    let address = section.required_text("address", values::customer_address);
+    section.finish();
+    let config = id.as_ref().zip(address).map(|(id, address)| {
+        let id = id.value.clone();
+        let name = name.unwrap_or_else(|| id.to_string());
+        Arc::new(CustomerGatewayConfig {
+            id,
+            name,
+            address: address.value,
+        })
+    });
+    CustomerGatewayDraft { id, config }
+}
+
+pub(super) fn tunnel(
+    log: &Log,
+    mut section: Section<'_>,
+    gateways: &Directory<GatewayConfig>,
+    customer_gateways: &Directory<CustomerGatewayConfig>,
+    directory: &Path,
+) -> TunnelDraft {
+    let gateway = section
+        .required_text("gateway", Id::parse)
+        .and_then(|id| gateways.resolve(log, id));
+    let customer_gateway = section
+        .required_text("customer_gateway", Id::parse)
+        .and_then(|id| customer_gateways.resolve(log, id));
+    section.require("spd");
+    let read = TunnelDraft {
+        id: section.required_text("id", Id::parse),
+        name: section.text("name", values::display_name).map(|name| name.value),
+        gateway,
+        customer_gateway,
+        place: section.place().clone(),
+        start: value_or(section.text("start", Start::parse), || Start::Traffic),
+        psk: psk(log, &mut section, directory),
+        spd: section.tables("spd").into_iter().map(rule).collect(),
+        ike: ike(section.table("ike")),
+        ipsec: ipsec(log, section.table("ipsec")),
+    };
+    section.finish();
+    read
+}
+
+fn psk(log: &Log, section: &mut Section<'_>, directory: &Path) -> Option<PresharedKey> {
+    let inline = section.secret("psk", PresharedKey::parse);
+    let has_inline = section.has("psk");
+    let file = section.text("psk_file", |text| match text {
+        "" => Err("is the path of a file".into()),
+        _ => Ok(directory.join(text)),
+    });
+    match (has_inline, section.has("psk_file")) {
+        (true, true) | (false, false) => {
+            log.mistake(section.place(), "has either psk or psk_file");
+            None
+        }
+        (true, false) => inline.map(|inline| inline.value),
+        (false, true) => {
+            let At { value: path, place } = file?;
+            let refuse = |error| match error {
+                KeyFileError::Mode(mode) => {
+                    let rule = format!("is readable by its owner only (chmod 600), and has mode {mode:03o}");
+                    log.record(&place, rule.into(), MistakeKind::KeyFileMode);
+                }
+                KeyFileError::Rule(rule) => log.mistake(&place, rule),
+            };
+            read_key_file(&path).map_err(refuse).ok()
+        }
+    }
+}
+
+fn rule(mut section: Section<'_>) -> RuleDraft {
+    let read = RuleDraft {
+        local: section.required_text("local", values::range),
+        peers: section.required_texts("peer", values::range),
+    };
+    section.finish();
+    read
+}
+
+fn ike(mut section: Section<'_>) -> IkeDraft {
+    let mut identity = |key| section.text(key, Identity::parse).map(|identity| identity.value);
+    let (local_id, peer_id) = (identity("local_id"), identity("peer_id"));
+    let read = IkeDraft {
+        version: value_or(section.text("version", IkeVersion::parse), || IkeVersion::V1),
+        mode: value_or(section.text("mode", IkeMode::parse), || IkeMode::Main),
+        encryption: value_or(section.text("encryption", IkeEncryption::parse), || {
+            IkeEncryption::Aes128
+        }),
+        authentication: value_or(section.text("authentication", Authentication::parse), || {
+            Authentication::Sha1
+        }),
+        dh_group: value_or(section.number_or_word("dh_group", dh_group), || DhGroup::Modp2048),
+        lifetime: value_or(
+            section
+                .number("lifetime_seconds", SHORTEST_LIFETIME..=604_800)
+                .map(seconds),
+            || Duration::from_hours(24),
+        ),
+        local_id,
+        peer_id,
+        dpd: value_or(
+            section.number("dpd_seconds", 0..=3600).map(optional_seconds),
+            || Some(Duration::from_secs(30)),
+        ),
+    };
+    section.finish();
+    read
+}
+
+/// Below what the product's API takes, so that a test can watch several rekeys; `gateway check` warns.
+const SHORTEST_LIFETIME: u64 = 10;
+
+fn ipsec(log: &Log, mut section: Section<'_>) -> IpsecConfig {
+    let encryption = value_or(section.text("encryption", EspEncryption::parse), || {
+        EspEncryption::Aes128
+    });
+    let authentication = section.text("authentication", Authentication::parse);
+    if let Some(At { place, .. }) = authentication.as_ref().filter(|_| encryption.is_aead()) {
+        log.mistake(
+            place,
+            format!(
+                "is absent with {}, which authenticates by itself",
+                encryption.name()
+            ),
+        );
+    }
+    let authentication = (!encryption.is_aead()).then(|| value_or(authentication, || Authentication::Sha1));
+    let pfs = section.number_or_word("pfs", |input| match input {
+        NumberOrWord::Word("off") => Ok(None),
+        NumberOrWord::Number(_) | NumberOrWord::Word(_) | NumberOrWord::Neither => dh_group(input)
+            .map(Some)
+            .map_err(|rule| Rule::Owned(format!("{rule}, or \"off\""))),
+    });
+    let kilobytes = section.number("lifetime_kilobytes", 0..=u64::from(u32::MAX));
+    let read = IpsecConfig {
+        encryption,
+        authentication,
+        pfs: value_or(pfs, || None),
+        lifetime: value_or(
+            section
+                .number("lifetime_seconds", SHORTEST_LIFETIME..=604_800)
+                .map(seconds),
+            || Duration::from_hours(1),
+        ),
+        lifetime_kilobytes: Some(value_or(kilobytes, || 1_843_200)).filter(|&kilobytes: &u32| kilobytes > 0),
+        replay_window: value_or(section.number("replay_window", 64..=65_536), || 4096),
+        encapsulation: value_or(section.text("encapsulation", Encapsulation::parse), || {
+            Encapsulation::Auto
+        }),
+    };
+    section.finish();
+    read
+}
+
+fn dh_group(input: NumberOrWord<'_>) -> Result<DhGroup, Rule> {
+    match input {
+        NumberOrWord::Number(number) => DhGroup::from_number(number),
+        NumberOrWord::Word(_) | NumberOrWord::Neither => DhGroup::parse(""),
+    }
+}
+
+fn seconds(at: At<u64>) -> At<Duration> {
+    At {
+        value: Duration::from_secs(at.value),
+        place: at.place,
+    }
+}
+
+fn optional_seconds(at: At<u64>) -> At<Option<Duration>> {
+    At {
+        value: Some(Duration::from_secs(at.value)).filter(|time| !time.is_zero()),
+        place: at.place,
+    }
+}
+
+fn value_or<T>(at: Option<At<T>>, default: impl FnOnce() -> T) -> T {
+    at.map_or_else(default, |at| at.value)
+}

@@ -1,0 +1,271 @@
+//! Values with rules, each checked where it is read.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+
+use super::mistake::Rule;
+use super::section::NumberOrWord;
+
+/// Longest id and name, as in the product's API.
+const NAME_LEN: usize = 60;
+
+/// Name of an object within its kind: letters, digits, `.`, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(Arc<str>);
+
+impl Id {
+    /// Reads an id; the error is the rule.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if text.is_empty() || text.len() > NAME_LEN || !text.chars().all(legal) {
+            return Err("has 1 to 60 letters, digits, '.', '_' or '-'".into());
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What people call an object: up to 60 characters of any script, none of them a control character.
+pub(super) fn display_name(text: &str) -> Result<String, Rule> {
+    if text.is_empty() || text.chars().count() > NAME_LEN || text.chars().any(char::is_control) {
+        return Err("has 1 to 60 characters and no control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Name of a network interface: at most 15 octets (IFNAMSIZ), no slash, no space.
+pub(super) fn interface_name(text: &str) -> Result<String, Rule> {
+    let illegal = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.len() > 15 || text == "." || text == ".." || text.chars().any(illegal) {
+        return Err("is an interface name: 1 to 15 octets without '/', ':' and spaces".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// A range of addresses in CIDR form, without host bits.
+pub(super) fn range(text: &str) -> Result<Ipv4Net, Rule> {
+    let net: Ipv4Net = text
+        .parse()
+        .map_err(|_not_cidr| Rule::Borrowed("is an IPv4 range such as 10.0.1.0/24"))?;
+    if net.trunc() != net {
+        return Err(format!("has host bits set; the range is {}", net.trunc()).into());
+    }
+    Ok(net)
+}
+
+/// An address of ours on the public side.
+pub(super) fn own_address(text: &str) -> Result<Ipv4Addr, Rule> {
+    let address = ipv4(text)?;
+    match address.octets() {
+        [0, ..] => Err("starts with 0: such an address means \"this network\" (RFC 6890)".into()),
+        [127, ..] => Err("is a loopback address; nobody outside reaches it".into()),
+        [169, 254, ..] => Err("is a link-local address; it is not routed".into()),
+        [224..=255, ..] => Err("is a multicast or reserved address".into()),
+        _ => Ok(address),
+    }
+}
+
+/// Address of a customer gateway. Each class of address that cannot be one has a message of its own.
+pub(super) fn customer_address(text: &str) -> Result<Ipv4Addr, Rule> {
+    let address = ipv4(text)?;
+    let rule = match address.octets() {
+        [0, ..] => "starts with 0: such an address means \"this network\"",
+        [224..=255, ..] => {
+            "starts with 224 or more: multicast and reserved addresses cannot be a customer gateway"
+        }
+        [127, ..] => "lies in 127.0.0.0/8: loopback addresses cannot be a customer gateway",
+        [169, 254, ..] => "lies in 169.254.0.0/16: link-local addresses cannot be a customer gateway",
+        [1..=126, 0, 0, 0] => "is a class A network address (x.0.0.0), not a host",
+        [1..=126, 255, 255, 255] => "is a class A broadcast address (x.255.255.255), not a host",
+        [128..=191, _, 0, 0] => "is a class B network address (x.y.0.0), not a host",
+        [128..=191, _, 255, 255] => "is a class B broadcast address (x.y.255.255), not a host",
+        [192..=223, _, _, 0] => "is a class C network address (x.y.z.0), not a host",
+        [192..=223, _, _, 255] => "is a class C broadcast address (x.y.z.255), not a host",
+        _ => return Ok(address),
+    };
+    Err(rule.into())
+}
+
+/// Identity of an IKE endpoint: an IPv4 address or a domain name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// ID_IPV4_ADDR.
+    Address(Ipv4Addr),
+    /// ID_FQDN.
+    Fqdn(String),
+}
+
+impl Identity {
+    /// Reads an identity; the error is the rule.
+    pub fn parse(text: &str) -> Result<Self, Rule> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+        };
+        let numeric = text.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
+        if text.len() > 253 || numeric || !text.split('.').all(label) {
+            return Err("is an IPv4 address or a domain name".into());
+        }
+        Ok(Self::Fqdn(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Fqdn(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Bandwidth setting of a VPN gateway, per direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bandwidth {
+    /// Megabits (10^6 bits) per second.
+    Mbps(u32),
+    /// No limit.
+    Unlimited,
+}
+
+impl Bandwidth {
+    /// Settings below the point from which every whole number is one.
+    const STEPS: [u32; 4] = [5, 10, 20, 50];
+    const FREE_FROM: u32 = 100;
+    const MAX: u32 = 400_000;
+
+    pub(super) fn parse(input: NumberOrWord<'_>) -> Result<Self, Rule> {
+        let legal = |mbps: u32| Self::STEPS.contains(&mbps) || (Self::FREE_FROM..=Self::MAX).contains(&mbps);
+        match input {
+            NumberOrWord::Word("unlimited") => Some(Self::Unlimited),
+            NumberOrWord::Number(number) => u32::try_from(number)
+                .ok()
+                .filter(|&mbps| legal(mbps))
+                .map(Self::Mbps),
+            NumberOrWord::Word(_) | NumberOrWord::Neither => None,
+        }
+        .ok_or(Rule::Borrowed(
+            "is 5, 10, 20, 50, 100, a whole number up to 400000, or \"unlimited\"",
+        ))
+    }
+
+    /// Octets per second; `None` for no limit.
+    pub fn octets_per_second(self) -> Option<u64> {
+        match self {
+            Self::Mbps(mbps) => Some(u64::from(mbps) * 125_000),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+fn ipv4(text: &str) -> Result<Ipv4Addr, Rule> {
+    text.parse()
+        .map_err(|_not_an_address| Rule::Borrowed("is an IPv4 address such as 203.0.113.7"))
+}
+
+/// An absolute path.
+pub(super) fn absolute_path(text: &str) -> Result<std::path::PathBuf, Rule> {
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err("is an absolute path".into());
+    }
+    Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_customer_address(text: &str, expected: Result<(), &str>) {
+        match (customer_address(text), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(rule), Err(part)) => assert!(rule.contains(part), "{text}: {rule}"),
+            (got, expected) => panic!("{text}: {got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn refuses_each_class_of_address_that_cannot_be_a_customer_gateway() {
+        for (text, expected) in [
+            ("0.1.2.3", Err("starts with 0")),
+            ("224.0.0.1", Err("starts with 224")),
+            ("255.255.255.255", Err("starts with 224")),
+            ("127.0.0.1", Err("127.0.0.0/8")),
+            ("169.254.7.7", Err("169.254.0.0/16")),
+            ("1.0.0.0", Err("class A network")),
+            ("126.255.255.255", Err("class A broadcast")),
+            ("128.7.0.0", Err("class B network")),
+            ("191.7.255.255", Err("class B broadcast")),
+            ("192.168.7.0", Err("class C network")),
+            ("223.168.7.255", Err("class C broadcast")),
+            ("202.108.22", Err("IPv4 address")),
+            ("202.108.22.5", Ok(())),
+            ("1.0.0.1", Ok(())),
+            ("10.1.0.0", Ok(())),
+            ("126.254.255.255", Ok(())),
+            ("128.7.0.255", Ok(())),
+            ("191.7.255.0", Ok(())),
+            ("192.0.0.1", Ok(())),
+            ("169.253.0.1", Ok(())),
+        ] {
+            check_customer_address(text, expected);
+        }
+    }
+
+    #[test]
+    fn reads_identities_as_addresses_and_domain_names() {
+        assert_eq!(
+            Identity::parse("192.0.2.1"),
+            Ok(Identity::Address(Ipv4Addr::new(192, 0, 2, 1)))
+        );
+        assert_eq!(
+            Identity::parse("idc.example.com"),
+            Ok(Identity::Fqdn("idc.example.com".into()))
+        );
+        for wrong in [
+            "",
+            "192.0.2.256",
+            "192.0.2",
+            "a..b",
+            "-a.b",
+            "a b",
+            "ü.example",
+            &"a.".repeat(200),
+        ] {
+            assert!(Identity::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_range_names_its_host_bits() {
+        assert_eq!(
+            range("10.0.1.0/24").map(|net| net.to_string()),
+            Ok("10.0.1.0/24".into())
+        );
+        assert_eq!(
+            range("10.0.1.7/24"),
+            Err("has host bits set; the range is 10.0.1.0/24".into())
+        );
+        assert!(range("10.0.1.0").is_err() && range("10.0.1.0/33").is_err() && range("fd00::/8").is_err());
+    }
+}

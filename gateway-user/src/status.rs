@@ -1,0 +1,279 @@
+//! What the agent says about itself: one type for the control socket, the table of `gateway status` and /metrics.
+//!
+//! A snapshot, made in the control loop and read by everybody else. The JSON is a contract: fields are added, never renamed.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the agent.
+    pub version: String,
+    /// The XDP program.
+    pub xdp: XdpStatus,
+    /// VPN gateways.
+    pub gateways: Vec<GatewayStatus>,
+    /// Every configured tunnel, whatever its state.
+    pub tunnels: Vec<TunnelStatus>,
+    /// Workers of the data plane.
+    pub workers: Vec<WorkerStatus>,
+    /// Octets of packet memory over all workers.
+    pub umem_bytes: u64,
+    /// The IKE engine.
+    pub ike: IkeStatus,
+    /// The configuration.
+    pub config: ConfigStatus,
+    /// What keeps the gateway from serving, in sentences; empty when it is healthy.
+    pub problems: Vec<String>,
+}
+
+/// The XDP program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct XdpStatus {
+    /// `native` when it is on every interface, else `generic`.
+    pub mode: String,
+    /// Every configured interface.
+    pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// `public`, `vpc` or `slow_path`.
+    pub role: String,
+    /// `native` or `generic`; empty while it is missing.
+    pub mode: String,
+    /// Whether it exists.
+    pub present: bool,
+    /// Packets by verdict of the XDP program.
+    pub verdicts: BTreeMap<String, u64>,
+}
+
+/// A VPN gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Its VPC.
+    pub vpc: String,
+    /// Its public address.
+    pub address: Option<Ipv4Addr>,
+    /// Bandwidth setting in octets per second and direction; absent without a limit.
+    pub bandwidth_bytes_per_second: Option<u64>,
+    /// Packets above the bandwidth setting by direction.
+    pub limited_packets: BTreeMap<String, u64>,
+}
+
+/// State of a tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TunnelState {
+    /// At least one pair of SAs carries traffic.
+    Up,
+    /// A negotiation runs.
+    Negotiating,
+    /// Nothing is negotiated, and traffic (or the peer) may start it.
+    #[default]
+    Down,
+    /// The operator took it down.
+    Disabled,
+}
+
+impl TunnelState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Up, Self::Negotiating, Self::Down, Self::Disabled];
+
+    /// The name in JSON, metrics and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Negotiating => "negotiating",
+            Self::Down => "down",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// A tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Our end.
+    pub gateway: String,
+    /// The peer's end.
+    pub customer_gateway: String,
+    /// State of the whole.
+    pub state: TunnelState,
+    /// Seconds since the state changed.
+    pub state_seconds: u64,
+    /// `traffic`, `always` or `answer`.
+    pub start: String,
+    /// Our address.
+    pub local: Option<Ipv4Addr>,
+    /// The peer's address.
+    pub peer: Option<Ipv4Addr>,
+    /// Whether ESP travels in UDP.
+    pub nat: bool,
+    /// The IKE SA, if there is one.
+    pub ike: Option<IkeSaStatus>,
+    /// Pairs of SAs.
+    pub children: Vec<ChildStatus>,
+    /// How many pairs of ranges the tunnel has: as many Child SAs when all are up.
+    pub pairs: usize,
+    /// Packets opened, over all SAs that the tunnel ever had.
+    pub packets_in: u64,
+    /// Octets of these packets, inner headers included.
+    pub bytes_in: u64,
+    /// Packets sealed.
+    pub packets_out: u64,
+    /// Octets of these packets, inner headers included.
+    pub bytes_out: u64,
+    /// Dropped packets by reason, both directions together.
+    pub dropped: BTreeMap<String, u64>,
+    /// The share of `dropped` that came from the VPC.
+    pub dropped_out: BTreeMap<String, u64>,
+    /// Why each weak choice of the configuration is weak.
+    pub weak: Vec<String>,
+    /// Last failure.
+    pub last_failure: Option<FailureStatus>,
+    /// How often negotiations failed, by code.
+    pub failures: BTreeMap<String, u64>,
+    /// Finished negotiations by exchange (`ike`, `child`) and whether they were rekeys.
+    pub negotiations: NegotiationCounts,
+    /// The timeline, oldest first.
+    pub events: Vec<EventStatus>,
+}
+
+/// Successful negotiations since the start of the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NegotiationCounts {
+    /// IKE SAs, first ones and rekeys.
+    pub ike: u64,
+    /// Those of `ike` that replaced another.
+    pub ike_rekeys: u64,
+    /// Child SAs, first ones and rekeys.
+    pub child: u64,
+    /// Those of `child` that replaced another.
+    pub child_rekeys: u64,
+}
+
+/// An IKE SA.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeSaStatus {
+    /// Whether we initiated it.
+    pub initiator: bool,
+    /// `aes-128/sha1/group14`.
+    pub algorithms: String,
+    /// The initiator's and the responder's SPI.
+    pub spis: (String, String),
+    /// Seconds since it was established.
+    pub established_seconds: u64,
+    /// Seconds until it is rekeyed.
+    pub rekey_in_seconds: u64,
+    /// Seconds until its lifetime ends.
+    pub expires_in_seconds: u64,
+}
+
+/// A pair of SAs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildStatus {
+    /// Range on our side.
+    pub local: String,
+    /// Range on the peer's side.
+    pub peer: String,
+    /// SPI of packets from the peer.
+    pub spi_in: String,
+    /// SPI of packets to the peer.
+    pub spi_out: String,
+    /// `aes-128/sha1`.
+    pub algorithms: String,
+    /// `esp` or `udp`.
+    pub encapsulation: String,
+    /// Whether packets to the peer use it; an older one only receives.
+    pub current: bool,
+    /// Seconds until it is rekeyed.
+    pub rekey_in_seconds: u64,
+    /// Seconds until its lifetime ends.
+    pub expires_in_seconds: u64,
+    /// Packets opened.
+    pub packets_in: u64,
+    /// Octets of these packets.
+    pub bytes_in: u64,
+    /// Packets sealed.
+    pub packets_out: u64,
+    /// Octets of these packets.
+    pub bytes_out: u64,
+}
+
+/// A failure with its diagnosis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureStatus {
+    /// Stable code.
+    pub code: String,
+    /// What we have.
+    pub local: String,
+    /// What the peer sent.
+    pub peer: String,
+    /// What to change.
+    pub advice: String,
+    /// When.
+    pub seconds_ago: u64,
+}
+
+/// A line of a tunnel's timeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// When.
+    pub seconds_ago: u64,
+    /// What.
+    pub text: String,
+}
+
+/// A worker of the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its RX queue.
+    pub queue: u32,
+    /// Whether its thread runs.
+    pub alive: bool,
+    /// Numbers of the worker by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The IKE engine and its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeStatus {
+    /// Negotiations of an IKE SA that are not finished.
+    pub half_open: u64,
+    /// Messages sent again.
+    pub retransmits: u64,
+    /// Datagrams that did not parse or belonged to nothing.
+    pub dropped_datagrams: u64,
+    /// Failures with peers for which no tunnel is configured.
+    pub unknown_peers: u64,
+    /// Datagrams that the kernel did not take.
+    pub send_errors: u64,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Counts configurations put into effect, the one at the start included.
+    pub generation: u64,
+    /// Reloads that were put into effect.
+    pub reloads: u64,
+    /// Reloads that were refused.
+    pub refused_reloads: u64,
+    /// What was wrong with the last refused reload; empty after a good one.
+    pub last_refusal: String,
+}
