@@ -287,3 +287,6 @@ fn with_modp<T: ModpTask>(group: DhGroup, task: T) -> T::Output {
         DhGroup::Modp2048_256 => task.run(&MODP_2048_256),
     }
 }
+
+#[cfg(test)]
+mod tests;

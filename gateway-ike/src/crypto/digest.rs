@@ -106,7 +106,7 @@ impl FromStr for Hash {
     }
 }
 
-/// A keyed PRF: HMAC of a [`Hash`] with the key already absorbed. The states are erased on drop.
+/// A keyed PRF: HMAC of a [`enum@Hash`] with the key already absorbed. The states are erased on drop.
 pub struct Prf(State);
 
 enum State {
