@@ -9,8 +9,8 @@ pub use chain::{Iv, Phase1Cipher, SealError};
 use crate::crypto::{CbcError, CbcKey, Encryption, Hash, Prf, Secret, SharedSecret};
 use crate::wire::{IkeSpi, ProtocolId};
 
-/// What both ends of phase 1 know when SKEYID can be computed.
-#[derive(Debug, Clone, Copy)]
+/// What both ends of phase 1 know when SKEYID can be computed. Holds the pre-shared key, so it has no `Debug`.
+#[derive(Clone, Copy)]
 pub struct Phase1Inputs<'a> {
     /// The negotiated hash; its HMAC is the PRF.
     pub hash: Hash,

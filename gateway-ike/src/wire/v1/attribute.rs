@@ -61,6 +61,14 @@ impl Attribute {
         }
     }
 
+    fn number_of(&self, what: &'static str) -> Result<u64, WireError> {
+        let len = match self {
+            Self::Tv(..) => 2,
+            Self::Tlv(_, octets) => octets.len(),
+        };
+        self.value().ok_or(WireError::BadLength { what, got: len })
+    }
+
     pub(super) fn parse(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let kind = r.u16("attribute type")?;
         if kind & FORMAT_TV != 0 {
@@ -153,19 +161,13 @@ impl Lifetimes {
                         got: u32::from(numbers.kind),
                     });
                 }
-                announced = Some(attribute.value().ok_or(WireError::BadLength {
-                    what: "life type",
-                    got: 0,
-                })?);
+                announced = Some(attribute.number_of("life type")?);
             } else if attribute.kind() == numbers.duration {
                 let life_type = announced.take().ok_or_else(|| WireError::Unexpected {
                     what: "life duration",
                     got: u32::from(numbers.duration),
                 })?;
-                let duration = attribute.value().ok_or(WireError::BadLength {
-                    what: "life duration",
-                    got: 0,
-                })?;
+                let duration = attribute.number_of("life duration")?;
                 match u16::try_from(life_type).map(LifeType) {
                     Ok(LifeType::SECONDS) => lifetimes.seconds = Some(duration),
                     Ok(LifeType::KILOBYTES) => lifetimes.kilobytes = Some(duration),
@@ -272,7 +274,7 @@ mod tests {
             &[tv(1, 1), tlv(2, &[0; 9])],
             Err(WireError::BadLength {
                 what: "life duration",
-                got: 0,
+                got: 9,
             }),
         );
     }

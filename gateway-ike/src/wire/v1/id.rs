@@ -84,14 +84,17 @@ impl IdPayload {
         }
     }
 
-    /// The subnet of an address or subnet identity; a lone address is a subnet of one. `None` if the mask has holes or the
+    /// The subnet of an address or subnet identity; a lone address is a subnet of one, and bits behind
+    /// the mask are cleared. `None` if the mask has holes or the
     /// identity is something else.
     pub fn subnet(&self) -> Option<ipnet::IpNet> {
         if let Some(address) = self.address() {
             return Some(ipnet::IpNet::from(address));
         }
         let (network, mask) = self.address_pair(IdType::IPV4_ADDR_SUBNET, IdType::IPV6_ADDR_SUBNET)?;
-        ipnet::IpNet::with_netmask(network, mask).ok()
+        ipnet::IpNet::with_netmask(network, mask)
+            .ok()
+            .map(|net| net.trunc())
     }
 
     /// First and last address of a range identity. `None` if it is something else or the range is empty.
