@@ -99,7 +99,7 @@ fn p14_masks_with_holes_and_reversed_ranges_are_no_selectors() {
         subnet(&[10, 0, 0, 9, 255, 255, 255, 0]).as_deref(),
         Some("10.0.0.0/24")
     );
-    assert_eq!(subnet(&[10, 0, 0, 0, 0, 0, 0, 0]).as_deref(), Some("10.0.0.0/0"));
+    assert_eq!(subnet(&[10, 0, 0, 0, 0, 0, 0, 0]).as_deref(), Some("0.0.0.0/0"));
     assert_eq!(subnet(&[10, 0, 0, 0, 255, 0, 255, 0]), None);
     let range = |data| id(IdType::IPV4_ADDR_RANGE, data).range();
     assert!(range(&[10, 0, 0, 1, 10, 0, 0, 9]).is_some());
