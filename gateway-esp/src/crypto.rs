@@ -6,6 +6,8 @@
 mod cbc;
 mod gcm;
 mod hmac;
+#[cfg(target_arch = "x86_64")]
+mod sha1_avx2;
 
 use arrayvec::ArrayVec;
 use subtle::ConstantTimeEq;
@@ -79,7 +81,7 @@ impl Sealer {
                     let (head, payload, _) = split(esp, self.iv_len, self.icv_len);
                     (&head[ESP_HEADER_LEN..], payload)
                 }));
-                let tags = mac.tags(batch.iter().map(|esp| &esp[..esp.len() - self.icv_len]));
+                let tags = mac.tags(&authenticated(batch, self.icv_len));
                 for (esp, tag) in batch.iter_mut().zip(&tags) {
                     let at = esp.len() - self.icv_len;
                     esp[at..].copy_from_slice(&tag[..self.icv_len]);
@@ -126,7 +128,7 @@ impl Opener {
         match &self.keyed {
             Keyed::Gcm(_) => batch.iter_mut().map(|esp| self.open(esp)).collect(),
             Keyed::Cbc { cipher, mac } => {
-                let tags = mac.tags(batch.iter().map(|esp| &esp[..esp.len() - self.icv_len]));
+                let tags = mac.tags(&authenticated(batch, self.icv_len));
                 let open_one = |(esp, tag): (&mut &mut [u8], &hmac::Tag)| {
                     self.verify(esp, tag)?;
                     let (head, payload, _) = split(esp, self.iv_len, self.icv_len);
@@ -162,6 +164,11 @@ fn keyed<C>(
             mac: hmac::Mac::new(algorithm, integrity),
         },
     })
+}
+
+/// The octets of each packet that the ICV covers.
+fn authenticated<'b>(batch: &'b Batch<'_>, icv_len: usize) -> ArrayVec<&'b [u8], BATCH> {
+    batch.iter().map(|esp| &esp[..esp.len() - icv_len]).collect()
 }
 
 /// Header with IV, payload, ICV.

@@ -3,10 +3,15 @@
 //! The crates' own HMAC copies its keyed state and buffers its input; over whole packets in memory neither is needed, and keeping the
 //! states apart from the messages is what lets several packets be hashed side by side.
 
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+
 use arrayvec::ArrayVec;
 use zeroize::Zeroize;
 
 use super::BATCH;
+#[cfg(target_arch = "x86_64")]
+use super::sha1_avx2::Sha1x8;
 use crate::Integrity;
 
 /// Octets of the longest ICV.
@@ -16,7 +21,8 @@ pub(super) type Tag = [u8; TAG_LEN];
 
 /// The block length of MD5, SHA-1 and SHA-256.
 const BLOCK: usize = 64;
-type Blocks = [[u8; BLOCK]];
+/// Part of a message.
+type Blocks<'m> = &'m [[u8; BLOCK]];
 
 /// A keyed HMAC.
 pub(super) enum Mac {
@@ -42,17 +48,33 @@ impl Mac {
         }
     }
 
-    /// The tags of up to [`BATCH`] messages.
-    pub(super) fn tags<'m>(&self, messages: impl Iterator<Item = &'m [u8]>) -> ArrayVec<Tag, BATCH> {
-        messages.map(|message| self.tag(message)).collect()
+    /// The tags of up to [`BATCH`] messages, in order.
+    pub(super) fn tags(&self, messages: &[&[u8]]) -> ArrayVec<Tag, BATCH> {
+        match self {
+            Self::Md5(keyed) => keyed.tags(messages),
+            Self::Sha1(keyed) => keyed.tags(messages),
+            Self::Sha256(keyed) => keyed.tags(messages),
+        }
     }
 }
 
 /// A hash of the MD4 family: words of 32 bits, blocks of 64 octets, the length in the last 8.
-pub(super) trait Hash {
+pub(super) trait Hash: Sized {
     type State: Copy + Zeroize + AsRef<[u32]>;
+    /// The state before the first block.
     const INITIAL: Self::State;
-    fn compress(state: &mut Self::State, blocks: &Blocks);
+    fn compress(state: &mut Self::State, blocks: Blocks<'_>);
+    /// Lets each state absorb its own blocks; there are as many of one as of the other, and at most [`BATCH`].
+    fn compress_each(states: &mut [Self::State], inputs: &mut [Blocks<'_>]) {
+        states
+            .iter_mut()
+            .zip(inputs)
+            .for_each(|(state, blocks)| Self::compress(state, blocks));
+    }
+    /// Makes HMACs of inner hashes.
+    fn finish_each(states: &mut [Self::State], outer: &Self::State) {
+        states.iter_mut().for_each(|state| finish::<Self>(state, outer));
+    }
     /// The length field, and a word of the result, as octets.
     fn length_octets(bits: u64) -> [u8; 8];
     fn word_octets(word: u32) -> [u8; 4];
@@ -85,13 +107,31 @@ impl<H: Hash> Keyed<H> {
         let (blocks, rest) = message.as_chunks();
         let mut state = self.inner;
         H::compress(&mut state, blocks);
-        let tail = Tail::new::<H>(rest, message.len());
+        let mut tail = Tail::EMPTY;
+        tail.fill::<H>(rest, message.len());
         H::compress(&mut state, tail.blocks());
-
-        let outer = outer_block::<H>(&state);
-        let mut state = self.outer;
-        H::compress(&mut state, &[outer]);
+        finish::<H>(&mut state, &self.outer);
         truncated::<H>(&state)
+    }
+
+    /// Step by step for all messages together: their whole blocks, their tails, the outer hashes.
+    fn tags(&self, messages: &[&[u8]]) -> ArrayVec<Tag, BATCH> {
+        let mut states = [self.inner; BATCH];
+        let mut inputs = [Blocks::default(); BATCH];
+        let mut tails = [Tail::EMPTY; BATCH];
+        for ((message, input), tail) in messages.iter().zip(&mut inputs).zip(&mut tails) {
+            let rest;
+            (*input, rest) = message.as_chunks();
+            tail.fill::<H>(rest, message.len());
+        }
+        let states = &mut states[..messages.len()];
+        H::compress_each(states, &mut inputs[..messages.len()]);
+        for (input, tail) in inputs.iter_mut().zip(&tails) {
+            *input = tail.blocks();
+        }
+        H::compress_each(states, &mut inputs[..messages.len()]);
+        H::finish_each(states, &self.outer);
+        states.iter().map(truncated::<H>).collect()
     }
 }
 
@@ -109,26 +149,29 @@ struct Tail {
 }
 
 impl Tail {
-    /// `rest` is less than a block; `message_len` does not count the key's block.
-    fn new<H: Hash>(rest: &[u8], message_len: usize) -> Self {
-        let mut blocks = [[0; BLOCK]; 2];
-        let used = if rest.len() + 1 + 8 <= BLOCK { 1 } else { 2 };
-        let octets = blocks.as_flattened_mut();
+    const EMPTY: Self = Self {
+        blocks: [[0; BLOCK]; 2],
+        used: 0,
+    };
+
+    /// Fills an empty tail. `rest` is less than a block; `message_len` does not count the key's block.
+    fn fill<H: Hash>(&mut self, rest: &[u8], message_len: usize) {
+        self.used = if rest.len() + 1 + 8 <= BLOCK { 1 } else { 2 };
+        let octets = self.blocks.as_flattened_mut();
         octets[..rest.len()].copy_from_slice(rest);
         octets[rest.len()] = 0x80;
         let bits = (BLOCK as u64 + message_len as u64) * 8;
-        octets[used * BLOCK - 8..used * BLOCK].copy_from_slice(&H::length_octets(bits));
-        Self { blocks, used }
+        octets[self.used * BLOCK - 8..self.used * BLOCK].copy_from_slice(&H::length_octets(bits));
     }
 
-    fn blocks(&self) -> &Blocks {
+    fn blocks(&self) -> Blocks<'_> {
         &self.blocks[..self.used]
     }
 }
 
-/// The one block of the outer hash after the key: the inner hash, a one bit, zeros, the length.
-fn outer_block<H: Hash>(inner: &H::State) -> [u8; BLOCK] {
-    let words = inner.as_ref();
+/// The outer hash: one block with the inner hash, a one bit, zeros, the length.
+fn finish<H: Hash>(state: &mut H::State, outer: &H::State) {
+    let words = state.as_ref();
     let mut block = [0; BLOCK];
     for (octets, word) in block.chunks_exact_mut(4).zip(words) {
         octets.copy_from_slice(&H::word_octets(*word));
@@ -136,7 +179,8 @@ fn outer_block<H: Hash>(inner: &H::State) -> [u8; BLOCK] {
     let hash_len = words.len() * 4;
     block[hash_len] = 0x80;
     block[BLOCK - 8..].copy_from_slice(&H::length_octets((BLOCK as u64 + hash_len as u64) * 8));
-    block
+    *state = *outer;
+    H::compress(state, &[block]);
 }
 
 fn truncated<H: Hash>(state: &H::State) -> Tag {
@@ -158,7 +202,7 @@ impl Hash for Md5 {
     type State = [u32; 4];
     const INITIAL: Self::State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
-    fn compress(state: &mut Self::State, blocks: &Blocks) {
+    fn compress(state: &mut Self::State, blocks: Blocks<'_>) {
         md5::block_api::compress(state, blocks);
     }
     fn length_octets(bits: u64) -> [u8; 8] {
@@ -173,9 +217,38 @@ impl Hash for Sha1 {
     type State = [u32; 5];
     const INITIAL: Self::State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
 
-    fn compress(state: &mut Self::State, blocks: &Blocks) {
+    fn compress(state: &mut Self::State, blocks: Blocks<'_>) {
         sha1::block_api::compress(state, blocks);
     }
+
+    #[cfg(target_arch = "x86_64")]
+    fn compress_each(states: &mut [Self::State], inputs: &mut [Blocks<'_>]) {
+        match Sha1x8::detect() {
+            Some(kernel) => {
+                lanes::compress_each::<Self, { Sha1x8::LANES }>(states, inputs, |states, inputs, count| {
+                    kernel.compress(states, inputs, count);
+                })
+            }
+            None => states
+                .iter_mut()
+                .zip(inputs)
+                .for_each(|(state, blocks)| Self::compress(state, blocks)),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn finish_each(states: &mut [Self::State], outer: &Self::State) {
+        let alone = match Sha1x8::detect() {
+            Some(kernel) => {
+                let (groups, rest) = states.as_chunks_mut();
+                groups.iter_mut().for_each(|group| kernel.finish(group, outer));
+                rest
+            }
+            None => states,
+        };
+        alone.iter_mut().for_each(|state| finish::<Self>(state, outer));
+    }
+
     fn length_octets(bits: u64) -> [u8; 8] {
         bits.to_be_bytes()
     }
@@ -197,7 +270,7 @@ impl Hash for Sha256 {
         0x5be0_cd19,
     ];
 
-    fn compress(state: &mut Self::State, blocks: &Blocks) {
+    fn compress(state: &mut Self::State, blocks: Blocks<'_>) {
         sha2::block_api::compress256(state, blocks);
     }
     fn length_octets(bits: u64) -> [u8; 8] {
@@ -325,7 +398,7 @@ mod tests {
             let mac = Mac::new(ALL[which], &key);
             let messages: Vec<Vec<u8>> =
                 lengths.iter().enumerate().map(|(i, len)| vec![u8::try_from(i).unwrap(); *len]).collect();
-            let tags = mac.tags(messages.iter().map(|message| &message[..]));
+            let tags = mac.tags(&messages.iter().map(Vec::as_slice).collect::<Vec<_>>());
             prop_assert_eq!(tags.len(), messages.len());
             for (message, tag) in messages.iter().zip(&tags) {
                 prop_assert_eq!(mac.tag(message), *tag);
