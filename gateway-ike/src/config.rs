@@ -1,13 +1,18 @@
 //! What the operator configured, as the engine takes it. Everything here is already validated.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use zeroize::ZeroizeOnDrop;
 
 use crate::crypto::{DhGroup, Encryption, Hash};
+use crate::wire::IdType;
+use crate::wire::v1::IdPayload;
+
+/// IP protocol number of UDP.
+const IPPROTO_UDP: u8 = 17;
 
 /// Number that the driver gives a tunnel; it comes back in every event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +29,40 @@ pub enum Identity {
     Ipv4(Ipv4Addr),
     /// ID_FQDN.
     Fqdn(String),
+}
+
+impl Identity {
+    /// The identity as the wire has it.
+    pub(crate) fn to_payload(&self) -> IdPayload {
+        match self {
+            Self::Ipv4(address) => IdPayload::from_address(IpAddr::V4(*address)),
+            Self::Fqdn(name) => IdPayload::from_fqdn(name),
+        }
+    }
+
+    /// Whether `payload` is this identity. Names compare as DNS names do. RFC 2407 section 4.6.2: protocol and port are zero, or
+    /// those of IKE.
+    pub(crate) fn matches(&self, payload: &IdPayload) -> bool {
+        let unrestricted =
+            matches!((payload.protocol, payload.port), (0 | IPPROTO_UDP, 0) | (IPPROTO_UDP, 500 | 4500));
+        let same = match self {
+            Self::Ipv4(address) => payload.address() == Some(IpAddr::V4(*address)),
+            Self::Fqdn(name) => {
+                payload.id_type == IdType::FQDN
+                    && payload.name().is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+            }
+        };
+        unrestricted && same
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipv4(address) => address.fmt(f),
+            Self::Fqdn(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Pre-shared key. Zeroized on drop, never printed.
@@ -73,6 +112,13 @@ pub struct IkeProposal {
     pub group: DhGroup,
 }
 
+impl fmt::Display for IkeProposal {
+    /// "aes-128/sha1/group14".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.encryption, self.hash, self.group)
+    }
+}
+
 /// Cipher of an ESP SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the registry's")]
@@ -101,6 +147,26 @@ pub struct EspProposal {
     pub cipher: EspCipher,
     /// Integrity.
     pub integrity: Option<EspIntegrity>,
+}
+
+impl fmt::Display for EspProposal {
+    /// "aes-128/sha1", "aes-256-gcm".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.cipher {
+            EspCipher::TripleDes => "3des",
+            EspCipher::Aes128Cbc => "aes-128",
+            EspCipher::Aes192Cbc => "aes-192",
+            EspCipher::Aes256Cbc => "aes-256",
+            EspCipher::Aes128Gcm16 => "aes-128-gcm",
+            EspCipher::Aes256Gcm16 => "aes-256-gcm",
+        })?;
+        match self.integrity {
+            None => Ok(()),
+            Some(EspIntegrity::HmacMd5) => f.write_str("/md5"),
+            Some(EspIntegrity::HmacSha1) => f.write_str("/sha1"),
+            Some(EspIntegrity::HmacSha2_256) => f.write_str("/sha2-256"),
+        }
+    }
 }
 
 /// One local range and one peer range: the selectors of one pair of IPsec SAs.

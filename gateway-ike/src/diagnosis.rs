@@ -80,8 +80,55 @@ pub struct Diagnosis {
     pub advice: String,
 }
 
+/// Octets of the longest text that a peer may put into a diagnosis.
+const MAX_TEXT: usize = 240;
+
+impl Diagnosis {
+    /// Puts a diagnosis together. Texts are cut to a bounded length and cleaned of what could disturb a log or a terminal.
+    pub fn new(
+        code: Code,
+        local: impl Into<String>,
+        peer: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self { code, local: sanitise(&local.into()), peer: sanitise(&peer.into()), advice: advice.into() }
+    }
+}
+
+/// Printable ASCII of `text`, everything else as `?`, bounded in length.
+pub(crate) fn sanitise(text: &str) -> String {
+    let clean = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    let mut out: String = text.chars().take(MAX_TEXT).map(clean).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}: {}", self.code.name(), self.peer, self.local, self.advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_peer_cannot_disturb_a_log_line() {
+        let peer = format!("peer is \u{1b}[31m\nroot\0{}", "x".repeat(1000));
+        let diagnosis = Diagnosis::new(Code::IdentityMismatch, "tunnel", peer, "change it");
+        assert!(diagnosis.peer.starts_with("peer is ?[31m?root?xxx"));
+        assert!(diagnosis.peer.len() <= MAX_TEXT + 3);
+        assert!(diagnosis.to_string().bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()));
+    }
+
+    #[test]
+    fn codes_have_distinct_names() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
     }
 }

@@ -1,7 +1,23 @@
 //! The IKE engine: IKEv1 (and the shape for IKEv2) without sockets, clocks or operating system randomness.
 //!
-//! [`wire`] turns octets into messages and back, [`crypto`] holds the primitives, [`v1`] the protocol of RFC 2409.
+//! [`Endpoint`] is the engine: datagrams, time and commands go in, [`Event`]s and [`Transmit`]s come out. [`wire`] turns octets
+//! into messages and back, [`crypto`] holds the primitives, [`v1`] the exchanges of IKEv1.
 
+mod child;
+pub mod config;
 pub mod crypto;
+pub mod diagnosis;
+mod endpoint;
+pub mod event;
+mod ike_sa;
+mod outbox;
+mod policy;
+mod timer;
+mod tunnel;
 pub mod v1;
 pub mod wire;
+
+pub use diagnosis::{Code, Diagnosis};
+pub use endpoint::{Endpoint, EndpointConfig};
+pub use event::{Event, Transmit, TransmitKind};
+pub use policy::{RekeyPolicy, RetransmitPolicy};

@@ -1,0 +1,187 @@
+//! The Child SAs of one tunnel: which exist, which one is in use, which are only kept for packets in flight.
+//!
+//! IKEv1 has no message that says "this SA replaces that one", and both ends may negotiate at once, so the rule is by age: of the
+//! Child SAs with the same selectors the newest confirmed one seals, and all of them open until they end.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use gateway_common::Spi;
+
+use crate::config::{PairIndex, SelectorPair};
+use crate::event::ChildId;
+
+/// What a Child SA is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Installed as responder; the peer has not proven yet that it has its half. Opens, does not seal.
+    Unconfirmed,
+    /// Seals and opens.
+    Current,
+    /// A newer one seals; this one opens until it ends.
+    Superseded,
+}
+
+/// What the engine remembers of a Child SA. The keys are the data plane's.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pair: PairIndex,
+    pub(crate) selectors: SelectorPair,
+    /// Ours: packets of the peer carry it.
+    pub(crate) inbound: Spi,
+    /// The peer's: what a Delete of the peer names.
+    pub(crate) outbound: Spi,
+    pub(crate) usage: Use,
+    /// Whether we initiated the exchange, and so care for the end of what it replaces.
+    pub(crate) initiator: bool,
+    /// The Child SA that this one was negotiated to replace.
+    pub(crate) replaces: Option<ChildId>,
+    /// Whether the peer was seen to seal with this one.
+    pub(crate) inbound_used: bool,
+    pub(crate) installed_at: Instant,
+    pub(crate) rekey_at: Instant,
+    pub(crate) expires_at: Instant,
+}
+
+/// What confirming a Child SA changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Confirmed {
+    /// It seals from here on.
+    pub(crate) in_use: bool,
+    /// These no longer seal and need no rekey.
+    pub(crate) superseded: Vec<ChildId>,
+}
+
+/// All Child SAs of a tunnel. Ids grow with the time of installation.
+#[derive(Debug, Default)]
+pub(crate) struct Children {
+    by_id: BTreeMap<ChildId, Child>,
+}
+
+impl Children {
+    pub(crate) fn insert(&mut self, id: ChildId, child: Child) {
+        self.by_id.insert(id, child);
+    }
+
+    pub(crate) fn remove(&mut self, id: ChildId) -> Option<Child> {
+        self.by_id.remove(&id)
+    }
+
+    pub(crate) fn find(&self, id: ChildId) -> Option<&Child> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn find_mut(&mut self, id: ChildId) -> Option<&mut Child> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ChildId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChildId, &Child)> {
+        self.by_id.iter().map(|(&id, child)| (id, child))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The Child SA that seals for `pair`.
+    pub(crate) fn current(&self, pair: PairIndex) -> Option<(ChildId, &Child)> {
+        self.iter().filter(|(_, child)| child.pair == pair && child.usage == Use::Current).last()
+    }
+
+    /// The Child SA that seals for exactly these selectors.
+    pub(crate) fn current_for(&self, selectors: SelectorPair) -> Option<ChildId> {
+        self.iter()
+            .filter(|(_, child)| child.selectors == selectors && child.usage == Use::Current)
+            .map(|(id, _)| id)
+            .last()
+    }
+
+    /// The Child SA whose inbound SPI is `spi`.
+    pub(crate) fn by_outbound(&self, spi: Spi) -> Option<ChildId> {
+        self.iter().find(|(_, child)| child.outbound == spi).map(|(id, _)| id)
+    }
+
+    /// The peer has proven that it has its half of `id`.
+    ///
+    /// An older Child SA that is confirmed late (its last message was delayed) does not take over from a newer one.
+    pub(crate) fn confirm(&mut self, id: ChildId) -> Confirmed {
+        let Some(child) = self.by_id.get(&id) else { return Confirmed::default() };
+        if child.usage != Use::Unconfirmed {
+            return Confirmed::default();
+        }
+        let selectors = child.selectors;
+        let newer = self
+            .by_id
+            .range(id..)
+            .skip(1)
+            .any(|(_, other)| other.selectors == selectors && other.usage != Use::Unconfirmed);
+        if newer {
+            if let Some(child) = self.by_id.get_mut(&id) {
+                child.usage = Use::Superseded;
+            }
+            return Confirmed { in_use: false, superseded: vec![id] };
+        }
+        let mut superseded = Vec::new();
+        for (&other, child) in &mut self.by_id {
+            if other == id {
+                child.usage = Use::Current;
+            } else if child.selectors == selectors && child.usage == Use::Current {
+                child.usage = Use::Superseded;
+                superseded.push(other);
+            }
+        }
+        Confirmed { in_use: true, superseded }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn child(spi: u32) -> Child {
+        Child {
+            pair: PairIndex(0),
+            selectors: SelectorPair {
+                local: "10.0.0.0/24".parse().unwrap(),
+                peer: "10.1.0.0/24".parse().unwrap(),
+            },
+            inbound: Spi::new(spi).unwrap(),
+            outbound: Spi::new(spi + 1000).unwrap(),
+            usage: Use::Unconfirmed,
+            initiator: false,
+            replaces: None,
+            inbound_used: false,
+            installed_at: Instant::now(),
+            rekey_at: Instant::now(),
+            expires_at: Instant::now() + Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn the_newest_confirmed_one_is_current_whatever_the_order_of_confirmation() {
+        let (first, second) = (ChildId(1), ChildId(2));
+        let mut children = Children::default();
+        children.insert(first, child(300));
+        children.insert(second, child(400));
+        assert_eq!(children.current(PairIndex(0)).map(|(id, _)| id), None);
+        assert_eq!(children.confirm(second), Confirmed { in_use: true, superseded: vec![] });
+        assert_eq!(children.confirm(first), Confirmed { in_use: false, superseded: vec![first] });
+        assert_eq!(children.current(PairIndex(0)).map(|(id, _)| id), Some(second));
+
+        let third = ChildId(3);
+        children.insert(third, child(500));
+        assert_eq!(children.current(PairIndex(0)).map(|(id, _)| id), Some(second));
+        assert_eq!(children.confirm(third), Confirmed { in_use: true, superseded: vec![second] });
+        assert_eq!(children.confirm(third), Confirmed::default());
+    }
+}

@@ -1,0 +1,263 @@
+//! The endpoint: all tunnels, all IKE SAs, one place where datagrams, time and commands come in.
+
+mod commands;
+mod datagram;
+mod informational;
+mod phase1;
+mod phase2;
+mod reports;
+mod timeouts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use gateway_common::Spi;
+
+use crate::config::{ConnectionConfig, ConnectionId, PairIndex};
+use crate::crypto::{RandomSource, SeededRandom};
+use crate::event::{ChildId, Event, IkeSaSnapshot, Totals, Transmit, TransmitKind};
+use crate::ike_sa::{IkeSa, SaKey, random_u32};
+use crate::outbox::Outbox;
+use crate::policy::{RekeyPolicy, RetransmitPolicy};
+use crate::timer::Timers;
+use crate::tunnel::Tunnel;
+use crate::v1::nat_traversal::Path;
+use crate::wire::IkeSpi;
+use reports::Reports;
+
+/// Settings of the engine that concern all tunnels.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Seed of all randomness, from the operating system. Two endpoints with the same seed choose the same keys.
+    pub seed: [u8; 32],
+    /// How often messages are sent again.
+    pub retransmit: RetransmitPolicy,
+    /// When IKE SAs and Child SAs are renewed.
+    pub rekey: RekeyPolicy,
+    /// How long a replaced SA is kept for packets in flight before the peer is told that it is deleted.
+    pub linger: Duration,
+    /// How often a NAT-keepalive is sent when a NAT stands in front of us (RFC 3948 section 4).
+    pub nat_keepalive: Duration,
+    /// How long a peer may take for Main Mode.
+    pub half_open_timeout: Duration,
+    /// Attempts of peers that have not proven anything yet, in all.
+    pub max_half_open: u32,
+    /// The same for each source address.
+    pub max_half_open_per_source: u32,
+    /// Child SAs per tunnel and selector pair, beyond which the peer's Quick Modes are refused.
+    pub max_children_per_pair: u32,
+}
+
+impl EndpointConfig {
+    /// The defaults.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self {
+            seed,
+            retransmit: RetransmitPolicy::default(),
+            rekey: RekeyPolicy::default(),
+            linger: Duration::from_secs(5),
+            nat_keepalive: Duration::from_secs(20),
+            half_open_timeout: Duration::from_secs(30),
+            max_half_open: 1000,
+            max_half_open_per_source: 8,
+            max_children_per_pair: 16,
+        }
+    }
+}
+
+/// What has a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Main Mode: send again as initiator, give up as responder.
+    MainMode(SaKey),
+    /// Quick Mode: send again, or forget a finished one.
+    QuickMode(SaKey, u32),
+    /// Negotiate a successor.
+    IkeRekey(SaKey),
+    /// A successor is in use: tell the peer that this one is gone.
+    IkeDelete(SaKey),
+    /// End of the lifetime.
+    IkeEnd(SaKey),
+    /// Keep the NAT's mapping.
+    Keepalive(SaKey),
+    /// See whether the peer is there.
+    Dpd(ConnectionId),
+    /// Bring up what shall always be up.
+    Retry(ConnectionId),
+    /// Negotiate a successor.
+    ChildRekey(ChildId),
+    /// A successor is in use by both ends: tell the peer that this one is gone.
+    ChildDelete(ChildId),
+    /// End of the lifetime.
+    ChildEnd(ChildId),
+}
+
+/// The engine.
+///
+/// After every `handle_*` call and every command the driver drains [`Endpoint::poll_event`], then [`Endpoint::poll_transmit`],
+/// then asks for [`Endpoint::poll_timeout`]. The order is part of the contract: an inbound SA must be installed (an event) before
+/// the reply that lets the peer use it leaves (a transmit).
+#[derive(Debug)]
+pub struct Endpoint {
+    config: EndpointConfig,
+    rng: SeededRandom,
+    tunnels: BTreeMap<ConnectionId, Tunnel>,
+    /// Tunnels by our address and the peer's.
+    by_peer: BTreeMap<(Ipv4Addr, Ipv4Addr), ConnectionId>,
+    sas: BTreeMap<SaKey, IkeSa>,
+    /// IKE SAs by the SPI that we chose.
+    by_spi: BTreeMap<IkeSpi, SaKey>,
+    /// IKE SAs that peers initiated, by their address and SPI: repetitions of message 1 have nothing else.
+    by_first_message: BTreeMap<(Ipv4Addr, IkeSpi), SaKey>,
+    child_owners: BTreeMap<ChildId, ConnectionId>,
+    inbound_spis: BTreeSet<Spi>,
+    timers: Timers<Timer>,
+    outbox: Outbox,
+    reports: Reports,
+    totals: Totals,
+    next_sa: u64,
+    next_child: u64,
+}
+
+impl Endpoint {
+    /// An endpoint without tunnels.
+    pub fn new(config: EndpointConfig) -> Self {
+        Self {
+            rng: SeededRandom::new(config.seed),
+            config,
+            tunnels: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            sas: BTreeMap::new(),
+            by_spi: BTreeMap::new(),
+            by_first_message: BTreeMap::new(),
+            child_owners: BTreeMap::new(),
+            inbound_spis: BTreeSet::new(),
+            timers: Timers::new(),
+            outbox: Outbox::default(),
+            reports: Reports::default(),
+            totals: Totals::default(),
+            next_sa: 1,
+            next_child: 1,
+        }
+    }
+
+    /// Adds a tunnel or changes one.
+    ///
+    /// A change of what its SAs were negotiated with ends them, and the peer is told. Other changes (who may initiate, DPD, further
+    /// selector pairs) leave them.
+    pub fn put_connection(&mut self, now: Instant, config: ConnectionConfig) {
+        self.on_put(now, config);
+    }
+
+    /// Removes a tunnel with all its SAs; the peer is told.
+    pub fn remove_connection(&mut self, now: Instant, id: ConnectionId) {
+        self.on_remove(now, id);
+    }
+
+    /// Traffic wants the Child SA of a selector pair. Nothing happens when it is up or under way. Phase 1 comes first when there is
+    /// none.
+    pub fn initiate(&mut self, now: Instant, id: ConnectionId, pair: PairIndex) {
+        self.on_initiate(now, id, pair);
+    }
+
+    /// Ends all SAs of a tunnel; the peer is told.
+    pub fn terminate(&mut self, now: Instant, id: ConnectionId) {
+        self.end_tunnel(now, id, phase1::Farewell::Say);
+    }
+
+    /// A Child SA comes near its limit of octets or sequence numbers: negotiate its successor.
+    pub fn rekey_child(&mut self, now: Instant, child: ChildId) {
+        self.on_rekey_child(now, child);
+    }
+
+    /// Authenticated ESP of the peer came in: there is no need to ask whether it is there.
+    pub fn note_inbound_traffic(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.heard = tunnel.heard.max(now);
+        }
+    }
+
+    /// The first authenticated ESP packet came in on a Child SA: the peer has its half and uses it.
+    pub fn child_inbound_used(&mut self, now: Instant, child: ChildId) {
+        self.on_child_inbound_used(now, child);
+    }
+
+    /// A datagram came in, without the non-ESP marker. `local.port()` is 500 or 4500.
+    pub fn handle_datagram(&mut self, now: Instant, local: SocketAddrV4, peer: SocketAddrV4, payload: &[u8]) {
+        self.on_datagram(now, Path { local, peer }, payload);
+    }
+
+    /// The time of [`Endpoint::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.on_timeout(now);
+    }
+
+    /// The next thing to install, remove or record, in order.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.outbox.poll_event()
+    }
+
+    /// The next datagram to send, once there is no event left.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.poll_transmit()
+    }
+
+    /// When [`Endpoint::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// All IKE SAs, for status.
+    #[must_use]
+    pub fn snapshots(&self, now: Instant) -> Vec<IkeSaSnapshot> {
+        self.sas.values().map(|sa| sa.snapshot(now)).collect()
+    }
+
+    /// Totals since the start, for metrics.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let half_open = self.sas.values().filter(|sa| sa.established().is_none()).count();
+        Totals { half_open: half_open.try_into().unwrap_or(u64::MAX), ..self.totals }
+    }
+
+    fn send(&mut self, path: Path, payload: Vec<u8>) {
+        self.outbox.transmit(Transmit { local: path.local, peer: path.peer, payload, kind: TransmitKind::Ike });
+    }
+
+    fn note(&mut self, connection: ConnectionId, text: impl Into<String>) {
+        self.outbox.event(Event::Note { connection, text: text.into() });
+    }
+
+    fn new_sa_key(&mut self) -> SaKey {
+        let key = SaKey(self.next_sa);
+        self.next_sa += 1;
+        key
+    }
+
+    /// An IKE SPI that no SA of ours has.
+    fn new_ike_spi(&mut self) -> IkeSpi {
+        loop {
+            let mut octets = [0; 8];
+            self.rng.fill(&mut octets);
+            let spi = IkeSpi(octets);
+            if !spi.is_zero() && !self.by_spi.contains_key(&spi) {
+                return spi;
+            }
+        }
+    }
+
+    /// An inbound SPI that no Child SA of ours has. It is taken by putting it into `inbound_spis`.
+    fn new_esp_spi(&mut self) -> Spi {
+        loop {
+            if let Some(spi) = Spi::new(random_u32(&mut self.rng))
+                && !self.inbound_spis.contains(&spi)
+            {
+                return spi;
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What authenticated peers say, and hints of those that are not.
+
+use std::time::Instant;
+
+use super::phase1::Farewell;
+use super::{Endpoint, Timer};
+use crate::child::Use;
+use crate::config::ConnectionId;
+use crate::diagnosis::{Code, Diagnosis};
+use crate::event::ChildId;
+use crate::ike_sa::{Phase, SaKey, clear};
+use crate::v1::informational::{Said, read, read_hint};
+use crate::v1::main_mode::{notify_name, suggested_by_peer};
+use crate::v1::nat_traversal::Path;
+use crate::v1::proposal::EspTerms;
+use crate::v1::quick_mode;
+use crate::v1::sa::Spis;
+use crate::v1::{Refusal, dpd};
+use crate::wire::v1::NotifyType;
+use crate::wire::{Flags, Header};
+use gateway_common::Spi;
+
+impl Endpoint {
+    pub(super) fn on_informational(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        header: &Header,
+        body: &[u8],
+    ) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let waits_for = sa.waits_for();
+        match &mut sa.phase {
+            Phase::Established(established) => match read(&established.keys, header, body) {
+                Ok(_) if !established.note_informational(header.message_id) => {
+                    self.drop_datagram("a message id that was used");
+                }
+                Ok(said) => {
+                    self.note_heard(now, key, path);
+                    for said in said {
+                        self.on_said(now, key, said);
+                    }
+                }
+                Err(Refusal::Drop(why)) => self.drop_datagram(why),
+                Err(Refusal::Report(..) | Refusal::End(..)) => self.drop_datagram("malformed informational"),
+            },
+            Phase::SentAuth(step) => match read(step.keys(), header, body) {
+                // The peer has the key, so this is its own word.
+                Ok(said) => {
+                    if let Some(notify) = first_error(&said) {
+                        self.on_refused_by_peer(now, key, path, notify);
+                    }
+                }
+                Err(_) if header.flags.contains(Flags::ENCRYPTION) => {
+                    // Keys that differ are why we cannot read what the peer has to say about message 5.
+                    self.on_hint(now, key, path, NotifyType::PAYLOAD_MALFORMED, waits_for);
+                }
+                Err(_) => self.on_clear_hint(now, key, path, header, body, waits_for),
+            },
+            Phase::SentSa(_) | Phase::SentKe(_) => self.on_clear_hint(now, key, path, header, body, waits_for),
+            Phase::AnsweredSa(_) | Phase::AnsweredKe(_) | Phase::Ended => {
+                self.drop_datagram("informational before phase 1 is done");
+            }
+        }
+    }
+
+    fn on_clear_hint(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        header: &Header,
+        body: &[u8],
+        waits_for: u8,
+    ) {
+        match clear(header, body).ok().and_then(|message| read_hint(&message)) {
+            Some(notify) => self.on_hint(now, key, path, notify, waits_for),
+            None => self.drop_datagram("informational in the clear"),
+        }
+    }
+
+    /// Told to the operator at once and otherwise ignored: it may be forged, so the exchange goes on.
+    fn on_hint(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType, waits_for: u8) {
+        let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else { return };
+        self.report_once(now, key, path, suggested_by_peer(&config, notify, waits_for));
+    }
+
+    /// The peer has proven to have the key and refuses all the same.
+    fn on_refused_by_peer(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType) {
+        let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else { return };
+        let peer = format!("peer answers main mode message 5 with {}", notify_name(notify));
+        let diagnosis = if notify == NotifyType::INVALID_ID_INFORMATION
+            || notify == NotifyType::AUTHENTICATION_FAILED
+        {
+            Diagnosis::new(
+                Code::IdentityMismatch,
+                format!("tunnel identifies itself as {}", config.local_id),
+                peer,
+                "set ike.local_id to what the peer expects, or the peer's expectation to what is sent from here",
+            )
+        } else {
+            Diagnosis::new(
+                Code::PeerRefused,
+                "tunnel has proven its pre-shared key",
+                peer,
+                "read the peer's log: it knows why it refuses",
+            )
+        };
+        self.report_once(now, key, path, diagnosis);
+        self.fail_main_mode(now, key);
+    }
+
+    fn on_said(&mut self, now: Instant, key: SaKey, said: Said) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let (connection, started) = (sa.connection, sa.started);
+        match said {
+            Said::DeletedEsp(spis) => spis.into_iter().for_each(|spi| self.on_peer_deleted(now, connection, spi)),
+            Said::DeletedIke(spis) => spis.into_iter().for_each(|spis| self.on_peer_ended(now, connection, spis)),
+            Said::InitialContact => self.end_older(now, connection, key, started),
+            Said::AreYouThere(number) => {
+                if sa.established_mut().is_some_and(|established| established.dpd.accepts(number)) {
+                    let data = number.to_be_bytes().to_vec();
+                    self.send_informational(key, |established| {
+                        vec![established.keys.notify(NotifyType::R_U_THERE_ACK, data)]
+                    });
+                }
+            }
+            Said::IAmHere(_) => {}
+            Said::Error(notify, spi) => self.on_error(now, key, notify, spi),
+            Said::Other(notify) => self.note(connection, format!("peer says {}", notify_name(notify))),
+        }
+    }
+
+    /// The peer has deleted the Child SA whose inbound SPI, for it, is `spi`. Only its own tunnel's (S6).
+    fn on_peer_deleted(&mut self, now: Instant, connection: ConnectionId, spi: Spi) {
+        let Some(tunnel) = self.tunnels.get(&connection) else { return };
+        let Some(id) = tunnel.children.by_outbound(spi) else { return };
+        let Some(child) = tunnel.children.find(id) else { return };
+        // It has a successor that the peer initiated, and whose last message we have not seen: the peer is using it.
+        let successor: Option<ChildId> = tunnel
+            .children
+            .iter()
+            .find(|(_, other)| other.replaces == Some(id) && other.usage == Use::Unconfirmed)
+            .map(|(id, _)| id)
+            .filter(|_| child.usage == Use::Current);
+        if let Some(successor) = successor {
+            self.confirm(now, successor);
+        }
+        if self.remove_child(id) {
+            self.note(connection, "peer deleted the child sa in use");
+            self.retry_later(now, connection);
+        }
+    }
+
+    fn on_peer_ended(&mut self, now: Instant, connection: ConnectionId, spis: Spis) {
+        let Some(tunnel) = self.tunnels.get(&connection) else { return };
+        let ended = tunnel
+            .established
+            .iter()
+            .copied()
+            .find(|key| self.sas.get(key).is_some_and(|sa| sa.spis == spis));
+        if let Some(ended) = ended {
+            self.note(connection, "peer deleted the ike sa");
+            self.end_sa(now, ended, Farewell::Silent);
+            self.pump(now, connection);
+        }
+    }
+
+    /// The peer refuses something of ours: the Quick Mode that it names, or the oldest.
+    fn on_error(&mut self, now: Instant, key: SaKey, notify: NotifyType, spi: Option<Spi>) {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let (connection, udp) = (sa.connection, sa.udp_dialect());
+        let (Some(established), Some(config)) = (sa.established(), self.config_of(connection)) else { return };
+        let named = established.initiated().find(|(_, step)| Some(step.spi) == spi);
+        let oldest = || {
+            established
+                .quick_modes
+                .iter()
+                .filter(|(id, _)| established.initiated().any(|(other, _)| other == **id))
+                .min_by_key(|(_, quick)| quick.started)
+                .and_then(|(id, _)| established.initiated().find(|(other, _)| other == id))
+        };
+        match named.or_else(oldest).map(|(id, step)| (id, step.want)) {
+            Some((message_id, want)) => {
+                let diagnosis = quick_mode::refused_by_peer(EspTerms { config: &config, udp }, want, notify);
+                self.fail_quick_mode(now, key, message_id, want, diagnosis);
+            }
+            None => self.note(connection, format!("peer says {}", notify_name(notify))),
+        }
+    }
+
+    /// The DPD timer of a tunnel fired.
+    pub(super) fn on_dpd_timer(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(tunnel) = self.tunnels.get(&connection) else { return };
+        let (Some(key), Some(delay)) = (tunnel.current_sa(), tunnel.config.dpd_delay) else { return };
+        let (heard, idle) = (tunnel.heard, tunnel.children.is_empty());
+        let others = tunnel.established.len() > 1;
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let path = sa.path;
+        let Some(established) = sa.established_mut() else { return };
+        if idle || !established.dpd_supported {
+            // Nothing would be lost, or nothing can be found out.
+            return self.timers.set(Timer::Dpd(connection), now + delay);
+        }
+        match established.dpd.on_timer(now, delay, heard) {
+            dpd::Step::Wait(at) => self.timers.set(Timer::Dpd(connection), at),
+            dpd::Step::Probe(number, next) => {
+                self.timers.set(Timer::Dpd(connection), next);
+                let data = number.to_be_bytes().to_vec();
+                self.send_informational(key, |established| {
+                    vec![established.keys.notify(NotifyType::R_U_THERE, data)]
+                });
+            }
+            dpd::Step::Dead { .. } if others => {
+                // The peer may have lost this IKE SA only.
+                self.end_sa(now, key, Farewell::Say);
+                self.timers.set(Timer::Dpd(connection), now);
+            }
+            dpd::Step::Dead { probes } => {
+                let diagnosis = Diagnosis::new(
+                    Code::PeerDead,
+                    format!("sent {probes} R-U-THERE in {} seconds", (now - heard).as_secs()),
+                    "peer does not answer",
+                    "check that the peer is up and reachable; the tunnel comes back with the next traffic",
+                );
+                self.report(now, Some(connection), path, diagnosis);
+                self.end_tunnel(now, connection, Farewell::Silent);
+                self.retry_later(now, connection);
+            }
+        }
+    }
+}
+
+fn first_error(said: &[Said]) -> Option<NotifyType> {
+    said.iter().find_map(|said| match said {
+        Said::Error(notify, _) => Some(*notify),
+        Said::DeletedEsp(_)
+        | Said::DeletedIke(_)
+        | Said::InitialContact
+        | Said::AreYouThere(_)
+        | Said::IAmHere(_)
+        | Said::Other(_) => None,
+    })
+}

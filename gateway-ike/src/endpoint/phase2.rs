@@ -1,0 +1,473 @@
+//! Quick Mode in the context of all others: who waits for whom, which Child SA seals, which end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Endpoint, Timer};
+use crate::child::{Child, Use};
+use crate::config::ConnectionId;
+use crate::diagnosis::{Code, Diagnosis};
+use crate::event::{ChildId, ChildSa, Event};
+use crate::ike_sa::{MAX_QUICK_MODES, QuickMode, QuickStep, SaKey};
+use crate::v1::Refusal;
+use crate::v1::informational::{delete_esp, notify_esp};
+use crate::v1::nat_traversal::Path;
+use crate::v1::proposal::EspTerms;
+use crate::v1::quick_mode::initiator::AwaitAnswer;
+use crate::v1::quick_mode::{Negotiated, Want, responder};
+use crate::wire::Header;
+
+use super::phase1::Farewell;
+
+/// Quick Modes that we run at once on one IKE SA. Some peers refuse a fourth.
+const MAX_INITIATED: usize = 3;
+/// Quick Modes of the peer that wait for message 3 on one IKE SA.
+const MAX_ANSWERED: usize = 16;
+/// Times that one message is sent, repetitions of the peer's included.
+const MAX_SENT: u32 = 16;
+
+impl Endpoint {
+    /// Negotiates what is wanted, as far as there is an IKE SA and it has room; starts one when there is none.
+    pub(super) fn pump(&mut self, now: Instant, connection: ConnectionId) {
+        loop {
+            let Some(tunnel) = self.tunnels.get_mut(&connection) else { return };
+            let Some((&selectors, &want)) = tunnel.wanted.first_key_value() else { return };
+            let superfluous = match want.replaces {
+                // The peer was faster.
+                Some(old) => tunnel.children.find(old).is_none_or(|child| child.usage != Use::Current),
+                None => tunnel.children.current_for(selectors).is_some(),
+            };
+            if superfluous {
+                tunnel.wanted.remove(&selectors);
+                continue;
+            }
+            let Some(key) = tunnel.current_sa() else { return self.start_main_mode(now, connection, None) };
+            let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else { return };
+            if established.used_message_ids.len() >= MAX_QUICK_MODES {
+                return self.start_main_mode(now, connection, Some(key));
+            }
+            if established.initiated().count() >= MAX_INITIATED {
+                return;
+            }
+            tunnel.wanted.remove(&selectors);
+            if self.is_under_way(connection, want) {
+                continue;
+            }
+            self.start_quick_mode(now, key, want);
+        }
+    }
+
+    fn is_under_way(&self, connection: ConnectionId, want: Want) -> bool {
+        let Some(tunnel) = self.tunnels.get(&connection) else { return false };
+        tunnel
+            .established
+            .iter()
+            .filter_map(|key| self.sas.get(key)?.established())
+            .flat_map(|established| established.initiated())
+            .any(|(_, step)| step.want.selectors == want.selectors)
+    }
+
+    /// Asks for a Child SA, once.
+    pub(super) fn want(&mut self, now: Instant, connection: ConnectionId, want: Want) {
+        if self.is_under_way(connection, want) {
+            return;
+        }
+        if let Some(tunnel) = self.tunnels.get_mut(&connection) {
+            tunnel.wanted.insert(want.selectors, want);
+        }
+        self.pump(now, connection);
+    }
+
+    /// `HDR*, HASH(1), SA, Ni [, KE ], IDci, IDcr -->`
+    fn start_quick_mode(&mut self, now: Instant, key: SaKey, want: Want) {
+        let spi = self.new_esp_spi();
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let (path, udp) = (sa.path, sa.udp_dialect());
+        let Some(config) = self.tunnels.get(&sa.connection).map(|tunnel| Arc::clone(&tunnel.config)) else { return };
+        let Some(established) = sa.established_mut() else { return };
+        let message_id = established.new_message_id(&mut self.rng);
+        let terms = EspTerms { config: &config, udp };
+        let started = AwaitAnswer::start(&established.keys, terms, want, message_id, spi, &mut self.rng);
+        let Ok((step, datagram)) = started else { return };
+        established.used_message_ids.insert(message_id);
+        let quick = QuickMode::new(QuickStep::Initiated(Box::new(step)), datagram.clone(), None, now);
+        let wait = quick.pending.wait(&self.config.retransmit).unwrap_or_default();
+        established.quick_modes.insert(message_id, quick);
+        // Reserved until the exchange ends, one way or the other.
+        self.inbound_spis.insert(spi);
+        self.timers.set(Timer::QuickMode(key, message_id), now + wait);
+        self.send(path, datagram);
+    }
+
+    pub(super) fn on_quick_mode(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        header: &Header,
+        body: &[u8],
+        datagram: &[u8],
+    ) {
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+            return self.drop_datagram("quick mode before phase 1 is done");
+        };
+        let message_id = header.message_id;
+        match established.quick_modes.get_mut(&message_id) {
+            Some(quick) if quick.is_repetition(datagram) => {
+                if quick.pending.sent >= MAX_SENT {
+                    return self.drop_datagram("too many repetitions");
+                }
+                quick.pending.sent += 1;
+                let reply = quick.pending.datagram.clone();
+                self.totals.retransmits += 1;
+                self.send(path, reply);
+            }
+            Some(quick) => match quick.step {
+                QuickStep::Initiated(_) => self.on_quick_answer(now, key, path, header, body, datagram),
+                QuickStep::Answered(..) => self.on_quick_confirmation(now, key, path, header, body),
+                QuickStep::Confirmed => self.drop_datagram("quick mode is over"),
+            },
+            // V10: a Message ID is good for one exchange.
+            None if message_id == 0 || established.used_message_ids.contains(&message_id) => {
+                self.drop_datagram("a message id that was used");
+            }
+            None => self.on_quick_request(now, key, path, header, body, datagram),
+        }
+    }
+
+    /// `HDR*, HASH(1), SA, Ni [, KE ], IDci, IDcr -->`
+    fn on_quick_request(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        header: &Header,
+        body: &[u8],
+        datagram: &[u8],
+    ) {
+        let spi = self.new_esp_spi();
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let (connection, udp) = (sa.connection, sa.udp_dialect());
+        let Some(config) = self.tunnels.get(&connection).map(|tunnel| Arc::clone(&tunnel.config)) else { return };
+        let Some(established) = sa.established_mut() else { return };
+        let waiting =
+            established.quick_modes.values().filter(|quick| matches!(quick.step, QuickStep::Answered(..))).count();
+        if waiting >= MAX_ANSWERED || established.used_message_ids.len() >= MAX_QUICK_MODES {
+            return self.drop_datagram("too many quick modes");
+        }
+        let terms = EspTerms { config: &config, udp };
+        let message_id = header.message_id;
+        let judged = responder::judge(&established.keys, terms, header, body, spi);
+        let request = match judged {
+            Ok(request) => request,
+            Err(Refusal::Drop(why)) => return self.drop_datagram(why),
+            Err(Refusal::Report(diagnosis, notify) | Refusal::End(diagnosis, notify)) => {
+                // The hash was right: the peer itself has asked. The Message ID stays used, one answer is enough.
+                established.used_message_ids.insert(message_id);
+                self.note_heard(now, key, path);
+                self.report(now, Some(connection), path, diagnosis);
+                if let Some(notify) = notify {
+                    self.send_informational(key, |_| vec![notify_esp(notify, None)]);
+                }
+                return;
+            }
+        };
+        established.used_message_ids.insert(message_id);
+        let (want, limit) = (request.want, self.config.max_children_per_pair);
+        let full = self.tunnels.get(&connection).is_some_and(|tunnel| {
+            let of_pair = tunnel.children.iter().filter(|(_, child)| child.pair == want.pair).count();
+            u32::try_from(of_pair).unwrap_or(u32::MAX) >= limit
+        });
+        if full {
+            // S16, S17: a peer that negotiates for its own sake. What it has keeps working.
+            return self.drop_datagram("too many child sas");
+        }
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else { return };
+        let answered = request.answer(&established.keys, message_id, terms, &mut self.rng);
+        let (step, mut negotiated, reply) = match answered {
+            Ok(answered) => answered,
+            Err(Refusal::Drop(why)) => return self.drop_datagram(why),
+            Err(Refusal::Report(diagnosis, _) | Refusal::End(diagnosis, _)) => {
+                return self.report(now, Some(connection), path, diagnosis);
+            }
+        };
+        self.note_heard(now, key, path);
+        negotiated.replaces =
+            self.tunnels.get(&connection).and_then(|tunnel| tunnel.children.current_for(negotiated.selectors));
+        let Some(child) = self.install(now, key, negotiated, false) else { return };
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else { return };
+        let step = QuickStep::Answered(Box::new(step), child);
+        let quick = QuickMode::new(step, reply.clone(), Some(datagram), now);
+        let wait = quick.pending.wait(&self.config.retransmit).unwrap_or_default();
+        established.quick_modes.insert(message_id, quick);
+        self.timers.set(Timer::QuickMode(key, message_id), now + wait);
+        self.send(path, reply);
+    }
+
+    /// `<-- HDR*, HASH(2), SA, Nr [, KE ], IDci, IDcr`
+    fn on_quick_answer(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        header: &Header,
+        body: &[u8],
+        datagram: &[u8],
+    ) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let (connection, udp) = (sa.connection, sa.udp_dialect());
+        let Some(config) = self.tunnels.get(&connection).map(|tunnel| Arc::clone(&tunnel.config)) else { return };
+        let Some(established) = sa.established_mut() else { return };
+        let message_id = header.message_id;
+        let Some(quick) = established.quick_modes.get(&message_id) else { return };
+        let QuickStep::Initiated(step) = &quick.step else { return };
+        let terms = EspTerms { config: &config, udp };
+        let want = step.want;
+        let advanced = step.judge(&established.keys, terms, header, body).and_then(|answer| {
+            let Some(quick) = established.quick_modes.remove(&message_id) else {
+                return Err(Refusal::Drop("no such quick mode"));
+            };
+            let QuickStep::Initiated(step) = quick.step else { return Err(Refusal::Drop("no such quick mode")) };
+            step.on_answer(answer, &established.keys)
+        });
+        match advanced {
+            Ok((negotiated, reply)) => {
+                let quick = QuickMode::new(QuickStep::Confirmed, reply.clone(), Some(datagram), now);
+                established.quick_modes.insert(message_id, quick);
+                self.timers.set(Timer::QuickMode(key, message_id), now + self.config.retransmit.total());
+                self.note_heard(now, key, path);
+                if let Some(child) = self.install(now, key, negotiated, true) {
+                    self.confirm(now, child);
+                }
+                let path = self.sas.get(&key).map_or(path, |sa| sa.path);
+                self.send(path, reply);
+                self.pump(now, connection);
+            }
+            Err(Refusal::Drop(why)) => self.drop_datagram(why),
+            Err(Refusal::Report(diagnosis, notify) | Refusal::End(diagnosis, notify)) => {
+                self.note_heard(now, key, path);
+                if let Some(notify) = notify {
+                    self.send_informational(key, |_| vec![notify_esp(notify, None)]);
+                }
+                self.fail_quick_mode(now, key, message_id, want, diagnosis);
+            }
+        }
+    }
+
+    /// `HDR*, HASH(3) -->`
+    fn on_quick_confirmation(&mut self, now: Instant, key: SaKey, path: Path, header: &Header, body: &[u8]) {
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else { return };
+        let Some(quick) = established.quick_modes.get(&header.message_id) else { return };
+        let QuickStep::Answered(step, child) = &quick.step else { return };
+        let child = *child;
+        match step.judge(&established.keys, header, body) {
+            Ok(()) => {
+                established.quick_modes.remove(&header.message_id);
+                self.timers.clear(Timer::QuickMode(key, header.message_id));
+                self.note_heard(now, key, path);
+                self.confirm(now, child);
+            }
+            Err(Refusal::Drop(why)) => self.drop_datagram(why),
+            Err(Refusal::Report(..) | Refusal::End(..)) => self.drop_datagram("a wrong third message"),
+        }
+    }
+
+    /// A Quick Mode of ours came to nothing. `want` is given up, unless it renews what is there.
+    pub(super) fn fail_quick_mode(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        message_id: u32,
+        want: Want,
+        diagnosis: Diagnosis,
+    ) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let (connection, path) = (sa.connection, sa.path);
+        if let Some(quick) = sa.established_mut().and_then(|established| established.quick_modes.remove(&message_id))
+            && let QuickStep::Initiated(step) = quick.step
+        {
+            self.inbound_spis.remove(&step.spi);
+        }
+        self.timers.clear(Timer::QuickMode(key, message_id));
+        self.report(now, Some(connection), path, diagnosis);
+        match want.replaces {
+            Some(old) => self.renew_later(now, old),
+            None => self.retry_later(now, connection),
+        }
+        self.pump(now, connection);
+    }
+
+    /// Tries to renew a Child SA again while it lives.
+    fn renew_later(&mut self, now: Instant, old: ChildId) {
+        let Some(child) = self.child_owners.get(&old).and_then(|owner| self.tunnels.get(owner)?.children.find(old))
+        else {
+            return;
+        };
+        let left = child.expires_at.saturating_duration_since(now);
+        let wait = (left / 4).clamp(Duration::from_millis(500), Duration::from_secs(30));
+        if child.usage == Use::Current && wait < left {
+            self.timers.set(Timer::ChildRekey(old), now + wait);
+        }
+    }
+
+    /// The timer of a Quick Mode fired.
+    pub(super) fn on_quick_mode_timer(&mut self, now: Instant, key: SaKey, message_id: u32) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let (connection, path, heard) = (sa.connection, sa.path, sa.heard);
+        let Some(established) = sa.established_mut() else { return };
+        let Some(quick) = established.quick_modes.get_mut(&message_id) else { return };
+        if matches!(quick.step, QuickStep::Confirmed) {
+            established.quick_modes.remove(&message_id);
+            return;
+        }
+        if let Some(wait) = self.config.retransmit.wait(quick.pending.sent + 1) {
+            quick.pending.sent += 1;
+            let datagram = quick.pending.datagram.clone();
+            self.totals.retransmits += 1;
+            self.timers.set(Timer::QuickMode(key, message_id), now + wait);
+            return self.send(path, datagram);
+        }
+        let (sent, started) = (quick.pending.sent, quick.started);
+        match &quick.step {
+            QuickStep::Initiated(step) => {
+                let want = step.want;
+                let diagnosis = Diagnosis::new(
+                    Code::NoResponse,
+                    format!("sent quick mode message 1 {sent} times to {}", path.peer),
+                    "peer does not answer",
+                    "check that the peer is reachable; if it is, its log says why it does not answer",
+                );
+                self.fail_quick_mode(now, key, message_id, want, diagnosis);
+                if heard < started {
+                    // The peer may have lost the IKE SA. Another one will tell.
+                    self.end_sa(now, key, Farewell::Say);
+                    self.pump(now, connection);
+                }
+            }
+            QuickStep::Answered(..) => {
+                // The peer may have installed its half all the same: ours keeps opening until it ends.
+                established.quick_modes.remove(&message_id);
+                self.note(connection, "peer did not send quick mode message 3");
+            }
+            QuickStep::Confirmed => {}
+        }
+    }
+
+    /// Puts a Child SA into the books and tells the driver to install it.
+    fn install(&mut self, now: Instant, key: SaKey, negotiated: Negotiated, initiator: bool) -> Option<ChildId> {
+        let sa = self.sas.get(&key)?;
+        let (connection, path, encapsulation) = (sa.connection, sa.path, sa.encapsulation());
+        let Negotiated { pair, selectors, replaces, choice, inbound, outbound } = negotiated;
+        let rekey_at = self.config.rekey.rekey_at(now, choice.lifetime, initiator, &mut self.rng);
+        let expires_at = now + choice.lifetime;
+        let id = ChildId(self.next_child);
+        self.next_child += 1;
+        let child = Child {
+            pair,
+            selectors,
+            inbound: inbound.spi,
+            outbound: outbound.spi,
+            usage: Use::Unconfirmed,
+            initiator,
+            replaces,
+            inbound_used: false,
+            installed_at: now,
+            rekey_at,
+            expires_at,
+        };
+        self.inbound_spis.insert(inbound.spi);
+        self.child_owners.insert(id, connection);
+        self.tunnels.get_mut(&connection)?.children.insert(id, child);
+        self.timers.set(Timer::ChildEnd(id), expires_at);
+        let child = Box::new(ChildSa {
+            id,
+            connection,
+            pair,
+            selectors,
+            local: *path.local.ip(),
+            peer: *path.peer.ip(),
+            encapsulation,
+            proposal: choice.proposal,
+            inbound,
+            outbound,
+            rekey_at,
+            expires_at,
+            octets: choice.kilobytes.map(|kilobytes| kilobytes.saturating_mul(1024)),
+        });
+        self.outbox.event(Event::InstallChild { child, replaces });
+        Some(id)
+    }
+
+    /// The peer has its half of a Child SA.
+    pub(super) fn confirm(&mut self, now: Instant, id: ChildId) {
+        let Some(tunnel) = self.child_owners.get(&id).and_then(|owner| self.tunnels.get_mut(owner)) else { return };
+        let confirmed = tunnel.children.confirm(id);
+        if confirmed.in_use {
+            self.outbox.event(Event::UseOutbound { child: id });
+            tunnel.succeeded();
+            let may_initiate = tunnel.config.may_initiate;
+            if let Some(child) = tunnel.children.find(id).filter(|_| may_initiate) {
+                self.timers.set(Timer::ChildRekey(id), child.rekey_at.max(now));
+            }
+        }
+        for old in confirmed.superseded {
+            self.timers.clear(Timer::ChildRekey(old));
+        }
+    }
+
+    /// The peer seals with a Child SA.
+    pub(super) fn on_child_inbound_used(&mut self, now: Instant, id: ChildId) {
+        let Some(tunnel) = self.child_owners.get(&id).and_then(|owner| self.tunnels.get_mut(owner)) else { return };
+        tunnel.heard = tunnel.heard.max(now);
+        let Some(child) = tunnel.children.find_mut(id) else { return };
+        if std::mem::replace(&mut child.inbound_used, true) {
+            return;
+        }
+        // Both ends have left the old one. Whoever initiated the new one says so, once packets in flight have arrived.
+        let replaced = child.replaces.filter(|_| child.initiator);
+        self.confirm(now, id);
+        if let Some(old) = replaced.filter(|old| self.child_owners.contains_key(old)) {
+            self.timers.set(Timer::ChildDelete(old), now + self.config.linger);
+        }
+    }
+
+    /// Removes a Child SA and tells the peer.
+    pub(super) fn delete_child(&mut self, id: ChildId) {
+        let Some(tunnel) = self.child_owners.get(&id).and_then(|owner| self.tunnels.get(owner)) else { return };
+        let key = tunnel.current_sa();
+        let inbound = tunnel.children.find(id).map(|child| child.inbound);
+        if let (Some(key), Some(inbound)) = (key, inbound) {
+            self.send_informational(key, |_| delete_esp(&[inbound]).collect());
+        }
+        self.remove_child(id);
+    }
+
+    /// Removes a Child SA from the books and tells the driver. Returns whether it was the one that sealed.
+    pub(super) fn remove_child(&mut self, id: ChildId) -> bool {
+        let Some(connection) = self.child_owners.remove(&id) else { return false };
+        for timer in [Timer::ChildRekey(id), Timer::ChildDelete(id), Timer::ChildEnd(id)] {
+            self.timers.clear(timer);
+        }
+        let Some(child) = self.tunnels.get_mut(&connection).and_then(|tunnel| tunnel.children.remove(id)) else {
+            return false;
+        };
+        self.inbound_spis.remove(&child.inbound);
+        self.outbox.event(Event::RemoveChild { child: id });
+        child.usage == Use::Current
+    }
+
+    /// An authentic, fresh message of the peer came in: it is there, and this is where.
+    pub(super) fn note_heard(&mut self, now: Instant, key: SaKey, path: Path) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        sa.heard = now;
+        let connection = sa.connection;
+        let moved = sa.path != path;
+        sa.path = path;
+        let encapsulation = sa.encapsulation();
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else { return };
+        tunnel.heard = tunnel.heard.max(now);
+        if let Some(encapsulation) = encapsulation.filter(|_| moved) {
+            self.outbox.event(Event::PeerPortChanged { connection, encapsulation });
+        }
+    }
+}

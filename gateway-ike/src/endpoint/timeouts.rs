@@ -1,0 +1,83 @@
+//! Deadlines that have come.
+
+use std::time::Instant;
+
+use super::phase1::Farewell;
+use super::{Endpoint, Timer};
+use crate::config::ConnectionId;
+use crate::event::{ChildId, Transmit, TransmitKind};
+use crate::ike_sa::{QuickStep, SaKey};
+
+/// NAT-keepalive (RFC 3948 section 2.3).
+const KEEPALIVE: [u8; 1] = [0xff];
+
+impl Endpoint {
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::MainMode(key) => self.on_main_mode_timer(now, key),
+                Timer::QuickMode(key, message_id) => self.on_quick_mode_timer(now, key, message_id),
+                Timer::IkeRekey(key) => self.on_ike_rekey(now, key),
+                Timer::IkeDelete(key) => self.on_ike_delete(now, key),
+                Timer::IkeEnd(key) => self.end_sa(now, key, Farewell::Say),
+                Timer::Keepalive(key) => self.on_keepalive(now, key),
+                Timer::Dpd(connection) => self.on_dpd_timer(now, connection),
+                Timer::Retry(connection) => self.on_retry_timer(now, connection),
+                Timer::ChildRekey(child) => self.on_rekey_child(now, child),
+                Timer::ChildDelete(child) => self.delete_child(child),
+                Timer::ChildEnd(child) => self.on_child_end(now, child),
+            }
+        }
+    }
+
+    /// IKEv1 renews an IKE SA by another Main Mode. One that protects nothing is left to its end.
+    fn on_ike_rekey(&mut self, now: Instant, key: SaKey) {
+        let Some(connection) = self.sas.get(&key).map(|sa| sa.connection) else { return };
+        let Some(tunnel) = self.tunnels.get(&connection) else { return };
+        let needed = !tunnel.children.is_empty() || tunnel.config.keep_up;
+        if tunnel.config.may_initiate && needed && tunnel.current_sa() == Some(key) {
+            self.start_main_mode(now, connection, Some(key));
+        }
+    }
+
+    /// A replaced IKE SA goes when its exchanges are finished.
+    fn on_ike_delete(&mut self, now: Instant, key: SaKey) {
+        let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else { return };
+        let busy =
+            established.quick_modes.values().any(|quick| !matches!(quick.step, QuickStep::Confirmed));
+        if busy {
+            self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
+        } else {
+            self.end_sa(now, key, Farewell::Say);
+        }
+    }
+
+    fn on_keepalive(&mut self, now: Instant, key: SaKey) {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let path = sa.path;
+        self.timers.set(Timer::Keepalive(key), now + self.config.nat_keepalive);
+        self.outbox.transmit(Transmit {
+            local: path.local,
+            peer: path.peer,
+            payload: KEEPALIVE.to_vec(),
+            kind: TransmitKind::NatKeepalive,
+        });
+    }
+
+    fn on_child_end(&mut self, now: Instant, child: ChildId) {
+        let Some(&connection) = self.child_owners.get(&child) else { return };
+        let was_current = self.is_current(connection, child);
+        self.delete_child(child);
+        if was_current {
+            self.note(connection, "the child sa in use has reached the end of its lifetime");
+            self.retry_later(now, connection);
+        }
+    }
+
+    fn is_current(&self, connection: ConnectionId, child: ChildId) -> bool {
+        self.tunnels
+            .get(&connection)
+            .and_then(|tunnel| tunnel.children.find(child))
+            .is_some_and(|child| child.usage == crate::child::Use::Current)
+    }
+}

@@ -1,0 +1,101 @@
+//! What the endpoint holds for one configured tunnel, beside its IKE SAs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::child::Children;
+use crate::config::{ConnectionConfig, SelectorPair};
+use crate::ike_sa::SaKey;
+use crate::v1::quick_mode::Want;
+
+/// First wait before a tunnel that shall be up is tried again.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Longest wait.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// One tunnel.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) config: Arc<ConnectionConfig>,
+    pub(crate) children: Children,
+    /// What waits for an IKE SA, or for its turn on it.
+    pub(crate) wanted: BTreeMap<SelectorPair, Want>,
+    /// Established IKE SAs in the order in which they were established. The last one carries what is new.
+    pub(crate) established: Vec<SaKey>,
+    /// The IKE SA that we are initiating.
+    pub(crate) initiating: Option<SaKey>,
+    /// When the peer last proved to be there, by IKE or ESP.
+    pub(crate) heard: Instant,
+    failures: u32,
+}
+
+impl Tunnel {
+    pub(crate) fn new(config: Arc<ConnectionConfig>, now: Instant) -> Self {
+        Self {
+            config,
+            children: Children::default(),
+            wanted: BTreeMap::new(),
+            established: Vec::new(),
+            initiating: None,
+            heard: now,
+            failures: 0,
+        }
+    }
+
+    /// The IKE SA that new exchanges use.
+    pub(crate) fn current_sa(&self) -> Option<SaKey> {
+        self.established.last().copied()
+    }
+
+    /// How long to wait after one more failure.
+    pub(crate) fn back_off(&mut self) -> Duration {
+        let wait = FIRST_RETRY * 2u32.pow(self.failures.min(6));
+        self.failures += 1;
+        wait.min(LAST_RETRY)
+    }
+
+    /// Something came up: the next failure waits shortly again.
+    pub(crate) const fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// Whether replacing `old` by `new` leaves the SAs of the tunnel as they are: what they were negotiated with is the same, and new
+/// selector pairs only follow the old ones.
+pub(crate) fn keeps_sas(old: &ConnectionConfig, new: &ConnectionConfig) -> bool {
+    let ConnectionConfig {
+        id: _,
+        local,
+        peer,
+        local_id,
+        peer_id,
+        psk,
+        version,
+        mode,
+        ike_proposals,
+        ike_lifetime,
+        esp_proposals,
+        pfs,
+        child_lifetime,
+        selectors,
+        may_initiate: _,
+        keep_up: _,
+        force_udp_encapsulation,
+        dpd_delay: _,
+    } = old;
+    *local == new.local
+        && *peer == new.peer
+        && *local_id == new.local_id
+        && *peer_id == new.peer_id
+        && crate::crypto::ct_eq(psk.expose(), new.psk.expose())
+        && *version == new.version
+        && *mode == new.mode
+        && *ike_proposals == new.ike_proposals
+        && *ike_lifetime == new.ike_lifetime
+        && *esp_proposals == new.esp_proposals
+        && *pfs == new.pfs
+        && *child_lifetime == new.child_lifetime
+        && *force_udp_encapsulation == new.force_udp_encapsulation
+        && new.selectors.starts_with(selectors)
+}
