@@ -93,7 +93,9 @@ impl Children {
 
     /// The Child SA that seals for `pair`.
     pub(crate) fn current(&self, pair: PairIndex) -> Option<(ChildId, &Child)> {
-        self.iter().filter(|(_, child)| child.pair == pair && child.usage == Use::Current).last()
+        self.iter()
+            .filter(|(_, child)| child.pair == pair && child.usage == Use::Current)
+            .last()
     }
 
     /// The Child SA that seals for exactly these selectors.
@@ -106,14 +108,18 @@ impl Children {
 
     /// The Child SA whose inbound SPI is `spi`.
     pub(crate) fn by_outbound(&self, spi: Spi) -> Option<ChildId> {
-        self.iter().find(|(_, child)| child.outbound == spi).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, child)| child.outbound == spi)
+            .map(|(id, _)| id)
     }
 
     /// The peer has proven that it has its half of `id`.
     ///
     /// An older Child SA that is confirmed late (its last message was delayed) does not take over from a newer one.
     pub(crate) fn confirm(&mut self, id: ChildId) -> Confirmed {
-        let Some(child) = self.by_id.get(&id) else { return Confirmed::default() };
+        let Some(child) = self.by_id.get(&id) else {
+            return Confirmed::default();
+        };
         if child.usage != Use::Unconfirmed {
             return Confirmed::default();
         }
@@ -127,7 +133,10 @@ impl Children {
             if let Some(child) = self.by_id.get_mut(&id) {
                 child.usage = Use::Superseded;
             }
-            return Confirmed { in_use: false, superseded: vec![id] };
+            return Confirmed {
+                in_use: false,
+                superseded: vec![id],
+            };
         }
         let mut superseded = Vec::new();
         for (&other, child) in &mut self.by_id {
@@ -138,7 +147,10 @@ impl Children {
                 superseded.push(other);
             }
         }
-        Confirmed { in_use: true, superseded }
+        Confirmed {
+            in_use: true,
+            superseded,
+        }
     }
 }
 
@@ -174,14 +186,32 @@ mod tests {
         children.insert(first, child(300));
         children.insert(second, child(400));
         assert_eq!(children.current(PairIndex(0)).map(|(id, _)| id), None);
-        assert_eq!(children.confirm(second), Confirmed { in_use: true, superseded: vec![] });
-        assert_eq!(children.confirm(first), Confirmed { in_use: false, superseded: vec![first] });
+        assert_eq!(
+            children.confirm(second),
+            Confirmed {
+                in_use: true,
+                superseded: vec![]
+            }
+        );
+        assert_eq!(
+            children.confirm(first),
+            Confirmed {
+                in_use: false,
+                superseded: vec![first]
+            }
+        );
         assert_eq!(children.current(PairIndex(0)).map(|(id, _)| id), Some(second));
 
         let third = ChildId(3);
         children.insert(third, child(500));
         assert_eq!(children.current(PairIndex(0)).map(|(id, _)| id), Some(second));
-        assert_eq!(children.confirm(third), Confirmed { in_use: true, superseded: vec![second] });
+        assert_eq!(
+            children.confirm(third),
+            Confirmed {
+                in_use: true,
+                superseded: vec![second]
+            }
+        );
         assert_eq!(children.confirm(third), Confirmed::default());
     }
 }

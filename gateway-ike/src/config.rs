@@ -43,13 +43,17 @@ impl Identity {
     /// Whether `payload` is this identity. Names compare as DNS names do. RFC 2407 section 4.6.2: protocol and port are zero, or
     /// those of IKE.
     pub(crate) fn matches(&self, payload: &IdPayload) -> bool {
-        let unrestricted =
-            matches!((payload.protocol, payload.port), (0 | IPPROTO_UDP, 0) | (IPPROTO_UDP, 500 | 4500));
+        let unrestricted = matches!(
+            (payload.protocol, payload.port),
+            (0 | IPPROTO_UDP, 0) | (IPPROTO_UDP, 500 | 4500)
+        );
         let same = match self {
             Self::Ipv4(address) => payload.address() == Some(IpAddr::V4(*address)),
             Self::Fqdn(name) => {
                 payload.id_type == IdType::FQDN
-                    && payload.name().is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+                    && payload
+                        .name()
+                        .is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
             }
         };
         unrestricted && same

@@ -91,7 +91,12 @@ impl Diagnosis {
         peer: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self { code, local: sanitise(&local.into()), peer: sanitise(&peer.into()), advice: advice.into() }
+        Self {
+            code,
+            local: sanitise(&local.into()),
+            peer: sanitise(&peer.into()),
+            advice: advice.into(),
+        }
     }
 }
 
@@ -107,7 +112,14 @@ pub(crate) fn sanitise(text: &str) -> String {
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}: {}", self.code.name(), self.peer, self.local, self.advice)
+        write!(
+            f,
+            "{}: {}; {}: {}",
+            self.code.name(),
+            self.peer,
+            self.local,
+            self.advice
+        )
     }
 }
 
@@ -121,7 +133,12 @@ mod tests {
         let diagnosis = Diagnosis::new(Code::IdentityMismatch, "tunnel", peer, "change it");
         assert!(diagnosis.peer.starts_with("peer is ?[31m?root?xxx"));
         assert!(diagnosis.peer.len() <= MAX_TEXT + 3);
-        assert!(diagnosis.to_string().bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()));
+        assert!(
+            diagnosis
+                .to_string()
+                .bytes()
+                .all(|octet| octet == b' ' || octet.is_ascii_graphic())
+        );
     }
 
     #[test]

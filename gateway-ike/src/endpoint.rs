@@ -221,15 +221,26 @@ impl Endpoint {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let half_open = self.sas.values().filter(|sa| sa.established().is_none()).count();
-        Totals { half_open: half_open.try_into().unwrap_or(u64::MAX), ..self.totals }
+        Totals {
+            half_open: half_open.try_into().unwrap_or(u64::MAX),
+            ..self.totals
+        }
     }
 
     fn send(&mut self, path: Path, payload: Vec<u8>) {
-        self.outbox.transmit(Transmit { local: path.local, peer: path.peer, payload, kind: TransmitKind::Ike });
+        self.outbox.transmit(Transmit {
+            local: path.local,
+            peer: path.peer,
+            payload,
+            kind: TransmitKind::Ike,
+        });
     }
 
     fn note(&mut self, connection: ConnectionId, text: impl Into<String>) {
-        self.outbox.event(Event::Note { connection, text: text.into() });
+        self.outbox.event(Event::Note {
+            connection,
+            text: text.into(),
+        });
     }
 
     fn new_sa_key(&mut self) -> SaKey {

@@ -55,7 +55,10 @@ pub(crate) struct Answered {
 
 impl Answered {
     pub(crate) fn new(received: &[u8], datagram: Vec<u8>) -> Self {
-        Self { digest: digest(received), datagram }
+        Self {
+            digest: digest(received),
+            datagram,
+        }
     }
 
     pub(crate) fn is_for(&self, received: &[u8]) -> bool {
@@ -126,12 +129,19 @@ pub(crate) enum QuickStep {
 
 impl QuickMode {
     pub(crate) fn new(step: QuickStep, datagram: Vec<u8>, received: Option<&[u8]>, now: Instant) -> Self {
-        Self { step, pending: Pending::new(datagram), answered: received.map(digest), started: now }
+        Self {
+            step,
+            pending: Pending::new(datagram),
+            answered: received.map(digest),
+            started: now,
+        }
     }
 
     /// Whether `received` is what our last message answers already.
     pub(crate) fn is_repetition(&self, received: &[u8]) -> bool {
-        self.answered.as_ref().is_some_and(|answered| *answered == digest(received))
+        self.answered
+            .as_ref()
+            .is_some_and(|answered| *answered == digest(received))
     }
 }
 
@@ -174,10 +184,12 @@ impl Established {
 
     /// Quick Modes that we initiated and that are not answered.
     pub(crate) fn initiated(&self) -> impl Iterator<Item = (u32, &AwaitAnswer)> {
-        self.quick_modes.iter().filter_map(|(&id, quick)| match &quick.step {
-            QuickStep::Initiated(step) => Some((id, &**step)),
-            QuickStep::Answered(..) | QuickStep::Confirmed => None,
-        })
+        self.quick_modes
+            .iter()
+            .filter_map(|(&id, quick)| match &quick.step {
+                QuickStep::Initiated(step) => Some((id, &**step)),
+                QuickStep::Answered(..) | QuickStep::Confirmed => None,
+            })
     }
 }
 
@@ -228,7 +240,11 @@ impl From<Refusal> for Refused {
 impl IkeSa {
     /// The SPI by which the peer addresses us.
     pub(crate) const fn own_spi(&self) -> IkeSpi {
-        if self.initiator { self.spis.initiator } else { self.spis.responder }
+        if self.initiator {
+            self.spis.initiator
+        } else {
+            self.spis.responder
+        }
     }
 
     pub(crate) fn established(&self) -> Option<&Established> {
@@ -338,10 +354,16 @@ impl IkeSa {
                 Err(Refusal::End(diagnosis, notify)) => {
                     let keys = step.into_keys_after(header, body);
                     // The peer counts the SA as established: it has to hear that it is not.
-                    let payloads: Vec<_> =
-                        notify.map(|notify| keys.notify(notify, Vec::new())).into_iter().chain([keys.delete()]).collect();
+                    let payloads: Vec<_> = notify
+                        .map(|notify| keys.notify(notify, Vec::new()))
+                        .into_iter()
+                        .chain([keys.delete()])
+                        .collect();
                     let reply = keys.informational(nonzero(cx.rng), &payloads).ok();
-                    Err(Refused { refusal: Refusal::End(diagnosis, notify), reply })
+                    Err(Refused {
+                        refusal: Refusal::End(diagnosis, notify),
+                        reply,
+                    })
                 }
                 Err(refusal) => self.keep(Phase::SentAuth(step), refusal),
                 Ok(answer) => Ok(Advance::Up(None, Box::new(step.on_auth(answer)))),
@@ -358,13 +380,18 @@ impl IkeSa {
                 Err(Refusal::End(diagnosis, notify)) => {
                     let keys = step.into_keys_after(header, body);
                     let payload = notify.map(|notify| keys.notify(notify, Vec::new()));
-                    let reply = payload.and_then(|payload| keys.informational(nonzero(cx.rng), &[payload]).ok());
-                    Err(Refused { refusal: Refusal::End(diagnosis, notify), reply })
+                    let reply =
+                        payload.and_then(|payload| keys.informational(nonzero(cx.rng), &[payload]).ok());
+                    Err(Refused {
+                        refusal: Refusal::End(diagnosis, notify),
+                        reply,
+                    })
                 }
                 Err(refusal) => self.keep(Phase::AnsweredKe(step), refusal),
                 Ok(request) => {
-                    let (authenticated, datagram) =
-                        step.on_auth(request, initial_contact, cx).map_err(Refusal::from)?;
+                    let (authenticated, datagram) = step
+                        .on_auth(request, initial_contact, cx)
+                        .map_err(Refusal::from)?;
                     Ok(Advance::Up(Some(datagram), Box::new(authenticated)))
                 }
             },

@@ -18,7 +18,11 @@ pub struct RetransmitPolicy {
 impl Default for RetransmitPolicy {
     /// 1, 2, 4, 8, 16 seconds, given up after 63.
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), factor: 2.0, tries: 5 }
+        Self {
+            first: Duration::from_secs(1),
+            factor: 2.0,
+            tries: 5,
+        }
     }
 }
 
@@ -26,7 +30,10 @@ impl RetransmitPolicy {
     /// The wait after the message was sent `sent` times; `None` when it was sent often enough.
     pub(crate) fn wait(&self, sent: u32) -> Option<Duration> {
         let again = sent.checked_sub(1)?;
-        (again <= self.tries).then(|| self.first.mul_f64(self.factor.max(1.0).powi(again.min(20).cast_signed())))
+        (again <= self.tries).then(|| {
+            self.first
+                .mul_f64(self.factor.max(1.0).powi(again.min(20).cast_signed()))
+        })
     }
 
     /// Time from the first sending to giving up.
@@ -52,7 +59,11 @@ pub struct RekeyPolicy {
 
 impl Default for RekeyPolicy {
     fn default() -> Self {
-        Self { percent: 10, jitter_percent: 10, extra: Duration::from_secs(30) }
+        Self {
+            percent: 10,
+            jitter_percent: 10,
+            extra: Duration::from_secs(30),
+        }
     }
 }
 
@@ -81,8 +92,14 @@ mod tests {
 
     #[test]
     fn waits_grow_until_the_tries_are_spent() {
-        let policy = RetransmitPolicy { first: Duration::from_secs(1), factor: 2.0, tries: 3 };
-        let waits: Vec<_> = (0..6).map(|sent| policy.wait(sent).map(|wait| wait.as_secs())).collect();
+        let policy = RetransmitPolicy {
+            first: Duration::from_secs(1),
+            factor: 2.0,
+            tries: 3,
+        };
+        let waits: Vec<_> = (0..6)
+            .map(|sent| policy.wait(sent).map(|wait| wait.as_secs()))
+            .collect();
         assert_eq!(waits, [None, Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(policy.total(), Duration::from_secs(15));
     }

@@ -12,7 +12,10 @@ pub(crate) struct Timers<K> {
 
 impl<K: Copy + Ord> Timers<K> {
     pub(crate) const fn new() -> Self {
-        Self { by_time: BTreeSet::new(), by_name: BTreeMap::new() }
+        Self {
+            by_time: BTreeSet::new(),
+            by_name: BTreeMap::new(),
+        }
     }
 
     /// Sets or moves the deadline of `name`.

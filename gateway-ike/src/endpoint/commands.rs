@@ -23,8 +23,10 @@ impl Endpoint {
             self.by_peer.remove(&(old.local, old.peer));
         }
         self.by_peer.insert((config.local, config.peer), id);
-        let tunnel =
-            self.tunnels.entry(id).or_insert_with(|| Tunnel::new(Arc::clone(&config), now));
+        let tunnel = self
+            .tunnels
+            .entry(id)
+            .or_insert_with(|| Tunnel::new(Arc::clone(&config), now));
         tunnel.config = Arc::clone(&config);
         if let Some(delay) = config.dpd_delay.filter(|_| tunnel.current_sa().is_some()) {
             self.timers.set(Timer::Dpd(id), now + delay);
@@ -43,26 +45,50 @@ impl Endpoint {
     }
 
     pub(super) fn on_initiate(&mut self, now: Instant, id: ConnectionId, pair: PairIndex) {
-        let Some(tunnel) = self.tunnels.get(&id) else { return };
-        let Some(&selectors) = tunnel.config.selectors.get(usize::from(pair.0)) else { return };
+        let Some(tunnel) = self.tunnels.get(&id) else {
+            return;
+        };
+        let Some(&selectors) = tunnel.config.selectors.get(usize::from(pair.0)) else {
+            return;
+        };
         if tunnel.config.may_initiate && tunnel.children.current(pair).is_none() {
-            self.want(now, id, Want { pair, selectors, replaces: None });
+            self.want(
+                now,
+                id,
+                Want {
+                    pair,
+                    selectors,
+                    replaces: None,
+                },
+            );
         }
     }
 
     pub(super) fn on_rekey_child(&mut self, now: Instant, child: ChildId) {
-        let Some(&connection) = self.child_owners.get(&child) else { return };
-        let Some(tunnel) = self.tunnels.get(&connection) else { return };
-        let Some(found) = tunnel.children.find(child) else { return };
+        let Some(&connection) = self.child_owners.get(&child) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let Some(found) = tunnel.children.find(child) else {
+            return;
+        };
         if tunnel.config.may_initiate && found.usage == crate::child::Use::Current {
-            let want = Want { pair: found.pair, selectors: found.selectors, replaces: Some(child) };
+            let want = Want {
+                pair: found.pair,
+                selectors: found.selectors,
+                replaces: Some(child),
+            };
             self.want(now, connection, want);
         }
     }
 
     /// Ends everything that a tunnel has. One message says it all, so that the peer cannot miss one half.
     pub(super) fn end_tunnel(&mut self, now: Instant, id: ConnectionId, farewell: Farewell) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
         tunnel.wanted.clear();
         let children = tunnel.children.ids();
         let spis: Vec<_> = tunnel.children.iter().map(|(_, child)| child.inbound).collect();
@@ -77,9 +103,18 @@ impl Endpoint {
         for child in children {
             self.remove_child(child);
         }
-        let keys: Vec<_> = self.sas.iter().filter(|(_, sa)| sa.connection == id).map(|(&key, _)| key).collect();
+        let keys: Vec<_> = self
+            .sas
+            .iter()
+            .filter(|(_, sa)| sa.connection == id)
+            .map(|(&key, _)| key)
+            .collect();
         for key in keys {
-            let farewell = if Some(key) == current { Farewell::Silent } else { farewell };
+            let farewell = if Some(key) == current {
+                Farewell::Silent
+            } else {
+                farewell
+            };
             self.end_sa(now, key, farewell);
         }
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -89,7 +124,9 @@ impl Endpoint {
 
     /// Brings a tunnel up that shall always be, as far as it is not.
     pub(super) fn on_retry_timer(&mut self, now: Instant, id: ConnectionId) {
-        let Some(tunnel) = self.tunnels.get(&id) else { return };
+        let Some(tunnel) = self.tunnels.get(&id) else {
+            return;
+        };
         if !tunnel.config.keep_up {
             return;
         }
@@ -100,7 +137,9 @@ impl Endpoint {
 
     /// Something of a tunnel was lost or did not come up.
     pub(super) fn retry_later(&mut self, now: Instant, id: ConnectionId) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
         if tunnel.config.keep_up && tunnel.config.may_initiate {
             let wait = tunnel.back_off();
             self.timers.set(Timer::Retry(id), now + wait);

@@ -52,12 +52,17 @@ impl Endpoint {
 
     /// The IKE SA with the SPIs of a header. The address must be the peer's; its port may have changed.
     fn find_sa(&self, header: &Header, path: Path) -> Option<SaKey> {
-        let ours = |key: &&SaKey, initiator: bool| self.sas.get(key).is_some_and(|sa| sa.initiator == initiator);
+        let ours =
+            |key: &&SaKey, initiator: bool| self.sas.get(key).is_some_and(|sa| sa.initiator == initiator);
         let key = self
             .by_spi
             .get(&header.initiator_spi)
             .filter(|key| ours(key, true))
-            .or_else(|| self.by_spi.get(&header.responder_spi).filter(|key| ours(key, false)))?;
+            .or_else(|| {
+                self.by_spi
+                    .get(&header.responder_spi)
+                    .filter(|key| ours(key, false))
+            })?;
         let sa = self.sas.get(key)?;
         let same_peer = sa.path.peer.ip() == path.peer.ip() && sa.path.local.ip() == path.local.ip();
         let same_spis = sa.spis.initiator == header.initiator_spi
@@ -67,7 +72,9 @@ impl Endpoint {
 
     /// A peer starts an exchange that the tunnel does not have.
     fn refuse_exchange(&mut self, now: Instant, path: Path, peer: &str) {
-        let Some(connection) = self.tunnel_of(path) else { return };
+        let Some(connection) = self.tunnel_of(path) else {
+            return;
+        };
         let diagnosis = Diagnosis::new(
             Code::ExchangeRefused,
             "tunnel allows ikev1 main mode",

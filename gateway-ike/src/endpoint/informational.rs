@@ -58,7 +58,9 @@ impl Endpoint {
                 }
                 Err(_) => self.on_clear_hint(now, key, path, header, body, waits_for),
             },
-            Phase::SentSa(_) | Phase::SentKe(_) => self.on_clear_hint(now, key, path, header, body, waits_for),
+            Phase::SentSa(_) | Phase::SentKe(_) => {
+                self.on_clear_hint(now, key, path, header, body, waits_for)
+            }
             Phase::AnsweredSa(_) | Phase::AnsweredKe(_) | Phase::Ended => {
                 self.drop_datagram("informational before phase 1 is done");
             }
@@ -82,13 +84,17 @@ impl Endpoint {
 
     /// Told to the operator at once and otherwise ignored: it may be forged, so the exchange goes on.
     fn on_hint(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType, waits_for: u8) {
-        let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else { return };
+        let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else {
+            return;
+        };
         self.report_once(now, key, path, suggested_by_peer(&config, notify, waits_for));
     }
 
     /// The peer has proven to have the key and refuses all the same.
     fn on_refused_by_peer(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType) {
-        let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else { return };
+        let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else {
+            return;
+        };
         let peer = format!("peer answers main mode message 5 with {}", notify_name(notify));
         let diagnosis = if notify == NotifyType::INVALID_ID_INFORMATION
             || notify == NotifyType::AUTHENTICATION_FAILED
@@ -115,11 +121,18 @@ impl Endpoint {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, started) = (sa.connection, sa.started);
         match said {
-            Said::DeletedEsp(spis) => spis.into_iter().for_each(|spi| self.on_peer_deleted(now, connection, spi)),
-            Said::DeletedIke(spis) => spis.into_iter().for_each(|spis| self.on_peer_ended(now, connection, spis)),
+            Said::DeletedEsp(spis) => spis
+                .into_iter()
+                .for_each(|spi| self.on_peer_deleted(now, connection, spi)),
+            Said::DeletedIke(spis) => spis
+                .into_iter()
+                .for_each(|spis| self.on_peer_ended(now, connection, spis)),
             Said::InitialContact => self.end_older(now, connection, key, started),
             Said::AreYouThere(number) => {
-                if sa.established_mut().is_some_and(|established| established.dpd.accepts(number)) {
+                if sa
+                    .established_mut()
+                    .is_some_and(|established| established.dpd.accepts(number))
+                {
                     let data = number.to_be_bytes().to_vec();
                     self.send_informational(key, |established| {
                         vec![established.keys.notify(NotifyType::R_U_THERE_ACK, data)]
@@ -134,9 +147,15 @@ impl Endpoint {
 
     /// The peer has deleted the Child SA whose inbound SPI, for it, is `spi`. Only its own tunnel's (S6).
     fn on_peer_deleted(&mut self, now: Instant, connection: ConnectionId, spi: Spi) {
-        let Some(tunnel) = self.tunnels.get(&connection) else { return };
-        let Some(id) = tunnel.children.by_outbound(spi) else { return };
-        let Some(child) = tunnel.children.find(id) else { return };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let Some(id) = tunnel.children.by_outbound(spi) else {
+            return;
+        };
+        let Some(child) = tunnel.children.find(id) else {
+            return;
+        };
         // It has a successor that the peer initiated, and whose last message we have not seen: the peer is using it.
         let successor: Option<ChildId> = tunnel
             .children
@@ -154,7 +173,9 @@ impl Endpoint {
     }
 
     fn on_peer_ended(&mut self, now: Instant, connection: ConnectionId, spis: Spis) {
-        let Some(tunnel) = self.tunnels.get(&connection) else { return };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
         let ended = tunnel
             .established
             .iter()
@@ -171,7 +192,9 @@ impl Endpoint {
     fn on_error(&mut self, now: Instant, key: SaKey, notify: NotifyType, spi: Option<Spi>) {
         let Some(sa) = self.sas.get(&key) else { return };
         let (connection, udp) = (sa.connection, sa.udp_dialect());
-        let (Some(established), Some(config)) = (sa.established(), self.config_of(connection)) else { return };
+        let (Some(established), Some(config)) = (sa.established(), self.config_of(connection)) else {
+            return;
+        };
         let named = established.initiated().find(|(_, step)| Some(step.spi) == spi);
         let oldest = || {
             established
@@ -192,13 +215,19 @@ impl Endpoint {
 
     /// The DPD timer of a tunnel fired.
     pub(super) fn on_dpd_timer(&mut self, now: Instant, connection: ConnectionId) {
-        let Some(tunnel) = self.tunnels.get(&connection) else { return };
-        let (Some(key), Some(delay)) = (tunnel.current_sa(), tunnel.config.dpd_delay) else { return };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let (Some(key), Some(delay)) = (tunnel.current_sa(), tunnel.config.dpd_delay) else {
+            return;
+        };
         let (heard, idle) = (tunnel.heard, tunnel.children.is_empty());
         let others = tunnel.established.len() > 1;
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let path = sa.path;
-        let Some(established) = sa.established_mut() else { return };
+        let Some(established) = sa.established_mut() else {
+            return;
+        };
         if idle || !established.dpd_supported {
             // Nothing would be lost, or nothing can be found out.
             return self.timers.set(Timer::Dpd(connection), now + delay);

@@ -7,7 +7,9 @@ use super::{Endpoint, Timer};
 use crate::config::{ConnectionConfig, ConnectionId};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::event::{ChildId, Event};
-use crate::ike_sa::{Advance, Answered, Established, IkeSa, Pending, Phase, Refused, SaKey, clear, random_u32};
+use crate::ike_sa::{
+    Advance, Answered, Established, IkeSa, Pending, Phase, Refused, SaKey, clear, random_u32,
+};
 use crate::v1::Refusal;
 use crate::v1::main_mode::{Authenticated, StepCx, initiator, responder};
 use crate::v1::nat_traversal::{IKE_PORT, Nat, Path};
@@ -31,26 +33,51 @@ impl Endpoint {
     }
 
     pub(super) fn config_of(&self, connection: ConnectionId) -> Option<Arc<ConnectionConfig>> {
-        self.tunnels.get(&connection).map(|tunnel| Arc::clone(&tunnel.config))
+        self.tunnels
+            .get(&connection)
+            .map(|tunnel| Arc::clone(&tunnel.config))
     }
 
     /// `HDR, SA -->`, unless one is under way.
-    pub(super) fn start_main_mode(&mut self, now: Instant, connection: ConnectionId, replaces: Option<SaKey>) {
-        let Some(config) = self.config_of(connection) else { return };
-        if self.tunnels.get(&connection).is_none_or(|tunnel| tunnel.initiating.is_some()) {
+    pub(super) fn start_main_mode(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        replaces: Option<SaKey>,
+    ) {
+        let Some(config) = self.config_of(connection) else {
+            return;
+        };
+        if self
+            .tunnels
+            .get(&connection)
+            .is_none_or(|tunnel| tunnel.initiating.is_some())
+        {
             return;
         }
         let spi = self.new_ike_spi();
         let address = |ip| std::net::SocketAddrV4::new(ip, IKE_PORT);
-        let path = Path { local: address(config.local), peer: address(config.peer) };
-        let cx = StepCx { config: &config, path, rng: &mut self.rng };
-        let Ok((step, datagram)) = initiator::AwaitSa::start(spi, &cx) else { return };
+        let path = Path {
+            local: address(config.local),
+            peer: address(config.peer),
+        };
+        let cx = StepCx {
+            config: &config,
+            path,
+            rng: &mut self.rng,
+        };
+        let Ok((step, datagram)) = initiator::AwaitSa::start(spi, &cx) else {
+            return;
+        };
         let key = self.new_sa_key();
         let sa = IkeSa {
             connection,
             initiator: true,
             path,
-            spis: Spis { initiator: spi, responder: IkeSpi::ZERO },
+            spis: Spis {
+                initiator: spi,
+                responder: IkeSpi::ZERO,
+            },
             started: now,
             heard: now,
             replaces,
@@ -70,7 +97,10 @@ impl Endpoint {
     }
 
     fn set_main_mode_timer(&mut self, now: Instant, key: SaKey) {
-        let wait = self.sas.get(&key).and_then(|sa| sa.pending.as_ref()?.wait(&self.config.retransmit));
+        let wait = self
+            .sas
+            .get(&key)
+            .and_then(|sa| sa.pending.as_ref()?.wait(&self.config.retransmit));
         if let Some(wait) = wait {
             self.timers.set(Timer::MainMode(key), now + wait);
         }
@@ -94,7 +124,10 @@ impl Endpoint {
             self.repeat_answer(key, path, datagram);
             return;
         }
-        let Some((connection, config)) = self.tunnel_of(path).and_then(|id| Some((id, self.config_of(id)?))) else {
+        let Some((connection, config)) = self
+            .tunnel_of(path)
+            .and_then(|id| Some((id, self.config_of(id)?)))
+        else {
             let peer = path.peer.ip();
             let diagnosis = Diagnosis::new(
                 Code::UnknownPeer,
@@ -107,7 +140,11 @@ impl Endpoint {
             return;
         };
         let spi = self.new_ike_spi();
-        let cx = StepCx { config: &config, path, rng: &mut self.rng };
+        let cx = StepCx {
+            config: &config,
+            path,
+            rng: &mut self.rng,
+        };
         let judged = clear(header, body).and_then(|message| responder::answer(header, &message, spi, &cx));
         let (step, reply) = match judged {
             Ok(accepted) => accepted,
@@ -115,7 +152,10 @@ impl Endpoint {
             Err(Refusal::Report(diagnosis, notify) | Refusal::End(diagnosis, notify)) => {
                 self.report(now, Some(connection), path, diagnosis);
                 if let Some(notify) = notify {
-                    let spis = Spis { initiator: header.initiator_spi, responder: IkeSpi::ZERO };
+                    let spis = Spis {
+                        initiator: header.initiator_spi,
+                        responder: IkeSpi::ZERO,
+                    };
                     self.notify_in_the_clear(path, spis, notify);
                 }
                 return;
@@ -129,7 +169,10 @@ impl Endpoint {
             connection,
             initiator: false,
             path,
-            spis: Spis { initiator: header.initiator_spi, responder: spi },
+            spis: Spis {
+                initiator: header.initiator_spi,
+                responder: spi,
+            },
             started: now,
             heard: now,
             replaces: None,
@@ -141,7 +184,8 @@ impl Endpoint {
         self.by_spi.insert(spi, key);
         self.by_first_message.insert(first, key);
         self.sas.insert(key, sa);
-        self.timers.set(Timer::MainMode(key), now + self.config.half_open_timeout);
+        self.timers
+            .set(Timer::MainMode(key), now + self.config.half_open_timeout);
         self.note(connection, "peer started main mode");
         self.send(path, reply);
     }
@@ -160,7 +204,9 @@ impl Endpoint {
         let of_source_is_full =
             u32::try_from(of_source.len()).unwrap_or(u32::MAX) >= self.config.max_half_open_per_source;
         if of_source_is_full {
-            let Some(&(oldest, _)) = of_source.iter().find(|(_, unproven)| *unproven) else { return false };
+            let Some(&(oldest, _)) = of_source.iter().find(|(_, unproven)| *unproven) else {
+                return false;
+            };
             self.forget_sa(oldest);
             return true;
         }
@@ -170,7 +216,10 @@ impl Endpoint {
     /// The same message again gets the same answer. V1: one for one, never by a timer.
     fn repeat_answer(&mut self, key: SaKey, path: Path, datagram: &[u8]) {
         let answered = self.sas.get(&key).and_then(|sa| sa.answered.as_ref());
-        match answered.filter(|answered| answered.is_for(datagram)).map(|answered| answered.datagram.clone()) {
+        match answered
+            .filter(|answered| answered.is_for(datagram))
+            .map(|answered| answered.datagram.clone())
+        {
             Some(reply) => {
                 self.totals.retransmits += 1;
                 self.send(path, reply);
@@ -189,7 +238,9 @@ impl Endpoint {
             data: Vec::new(),
         });
         let message_id = random_u32(&mut self.rng).max(1);
-        let message = spis.message(ExchangeType::INFORMATIONAL_V1, message_id).payload(&payload);
+        let message = spis
+            .message(ExchangeType::INFORMATIONAL_V1, message_id)
+            .payload(&payload);
         if let Ok(datagram) = message.and_then(|message| message.clear()) {
             self.send(path, datagram);
         }
@@ -206,14 +257,24 @@ impl Endpoint {
         datagram: &[u8],
     ) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        if sa.answered.as_ref().is_some_and(|answered| answered.is_for(datagram)) {
+        if sa
+            .answered
+            .as_ref()
+            .is_some_and(|answered| answered.is_for(datagram))
+        {
             return self.repeat_answer(key, path, datagram);
         }
-        let Some(tunnel) = self.tunnels.get(&sa.connection) else { return };
+        let Some(tunnel) = self.tunnels.get(&sa.connection) else {
+            return;
+        };
         let config = Arc::clone(&tunnel.config);
         let connection = sa.connection;
         let initial_contact = sa.initiator && tunnel.established.is_empty() && tunnel.children.is_empty();
-        let mut cx = StepCx { config: &config, path, rng: &mut self.rng };
+        let mut cx = StepCx {
+            config: &config,
+            path,
+            rng: &mut self.rng,
+        };
         match sa.on_main_mode(header, body, initial_contact, &mut cx) {
             Ok(Advance::Reply(reply)) if sa.initiator => {
                 sa.heard = now;
@@ -277,7 +338,9 @@ impl Endpoint {
     /// Main Mode ended without an IKE SA: what waited for it is given up.
     pub(super) fn fail_main_mode(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.forget_sa(key) else { return };
-        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
+            return;
+        };
         if !sa.initiator {
             return;
         }
@@ -304,7 +367,10 @@ impl Endpoint {
         let Some(pending) = &mut sa.pending else {
             // V1: a responder does not send again by itself, it only stops waiting.
             self.forget_sa(key);
-            self.note(connection, format!("peer did not send main mode message {waits_for}"));
+            self.note(
+                connection,
+                format!("peer did not send main mode message {waits_for}"),
+            );
             return;
         };
         match self.config.retransmit.wait(pending.sent + 1) {
@@ -326,7 +392,11 @@ impl Endpoint {
                     | Phase::Established(_)
                     | Phase::Ended => Diagnosis::new(
                         Code::NoResponse,
-                        format!("sent main mode message {} {sent} times to {}", waits_for - 1, path.peer),
+                        format!(
+                            "sent main mode message {} {sent} times to {}",
+                            waits_for - 1,
+                            path.peer
+                        ),
                         "peer does not answer",
                         "check that the peer is reachable, that UDP ports 500 and 4500 are open on the way, and that it has a \
                          tunnel for our address",
@@ -353,7 +423,9 @@ impl Endpoint {
         if initial_contact {
             self.end_older(now, connection, key, started);
         }
-        let Some(tunnel) = self.tunnels.get_mut(&connection) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
+            return;
+        };
         let older = std::mem::take(&mut tunnel.established);
         tunnel.established = older.iter().copied().chain([key]).collect();
         if tunnel.initiating == Some(key) {
@@ -371,13 +443,17 @@ impl Endpoint {
             self.timers.set(Timer::IkeDelete(old), now + self.config.linger);
         }
         let expires_at = now + choice.lifetime;
-        let rekey_at = self.config.rekey.rekey_at(now, choice.lifetime, initiator, &mut self.rng);
+        let rekey_at = self
+            .config
+            .rekey
+            .rekey_at(now, choice.lifetime, initiator, &mut self.rng);
         self.timers.set(Timer::IkeEnd(key), expires_at);
         if may_initiate {
             self.timers.set(Timer::IkeRekey(key), rekey_at);
         }
         if nat.is_some_and(|nat| nat.local) {
-            self.timers.set(Timer::Keepalive(key), now + self.config.nat_keepalive);
+            self.timers
+                .set(Timer::Keepalive(key), now + self.config.nat_keepalive);
         }
         if let Some(delay) = dpd_delay {
             self.timers.set(Timer::Dpd(connection), now + delay);
@@ -396,15 +472,34 @@ impl Endpoint {
 
     /// INITIAL-CONTACT: the peer knows nothing from before the exchange that began at `started`. What was made since is not meant,
     /// so that two ends that start at once do not end each other's SAs.
-    pub(super) fn end_older(&mut self, now: Instant, connection: ConnectionId, except: SaKey, started: Instant) {
-        let Some(tunnel) = self.tunnels.get(&connection) else { return };
-        let is_older = |key: &SaKey| {
-            self.sas.get(key).and_then(IkeSa::established).is_some_and(|sa| sa.established_at < started)
+    pub(super) fn end_older(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        except: SaKey,
+        started: Instant,
+    ) {
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
         };
-        let sas: Vec<_> =
-            tunnel.established.iter().copied().filter(|key| *key != except && is_older(key)).collect();
-        let children: Vec<ChildId> =
-            tunnel.children.iter().filter(|(_, child)| child.installed_at < started).map(|(id, _)| id).collect();
+        let is_older = |key: &SaKey| {
+            self.sas
+                .get(key)
+                .and_then(IkeSa::established)
+                .is_some_and(|sa| sa.established_at < started)
+        };
+        let sas: Vec<_> = tunnel
+            .established
+            .iter()
+            .copied()
+            .filter(|key| *key != except && is_older(key))
+            .collect();
+        let children: Vec<ChildId> = tunnel
+            .children
+            .iter()
+            .filter(|(_, child)| child.installed_at < started)
+            .map(|(id, _)| id)
+            .collect();
         if !sas.is_empty() || !children.is_empty() {
             self.note(connection, "initial contact: peer has forgotten the older SAs");
         }
@@ -422,7 +517,9 @@ impl Endpoint {
             self.send_informational(key, |established| vec![established.keys.delete()]);
         }
         let Some(sa) = self.forget_sa(key) else { return };
-        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
+            return;
+        };
         if let Some(established) = sa.established() {
             for (_, step) in established.initiated() {
                 tunnel.wanted.insert(step.want.selectors, step.want);
@@ -437,7 +534,8 @@ impl Endpoint {
                 // It may have been superseded by the one that has ended.
                 let may_initiate = tunnel.config.may_initiate;
                 if may_initiate {
-                    self.timers.set(Timer::IkeRekey(current), now + self.config.linger);
+                    self.timers
+                        .set(Timer::IkeRekey(current), now + self.config.linger);
                 }
             } else if !tunnel.children.is_empty() && tunnel.config.may_initiate {
                 // Child SAs outlive their ISAKMP SA, but nobody would notice that the peer is gone.
@@ -451,7 +549,8 @@ impl Endpoint {
         let sa = self.sas.remove(&key)?;
         self.by_spi.remove(&sa.own_spi());
         if !sa.initiator {
-            self.by_first_message.remove(&(*sa.path.peer.ip(), sa.spis.initiator));
+            self.by_first_message
+                .remove(&(*sa.path.peer.ip(), sa.spis.initiator));
         }
         for timer in [
             Timer::MainMode(key),
@@ -483,7 +582,9 @@ impl Endpoint {
         payloads: impl FnOnce(&Established) -> Vec<Payload>,
     ) {
         let Some(sa) = self.sas.get(&key) else { return };
-        let Some(established) = sa.established() else { return };
+        let Some(established) = sa.established() else {
+            return;
+        };
         let message_id = established.new_message_id(&mut self.rng);
         let path = sa.path;
         if let Ok(datagram) = established.keys.informational(message_id, &payloads(established)) {

@@ -30,19 +30,30 @@ impl Endpoint {
     /// Negotiates what is wanted, as far as there is an IKE SA and it has room; starts one when there is none.
     pub(super) fn pump(&mut self, now: Instant, connection: ConnectionId) {
         loop {
-            let Some(tunnel) = self.tunnels.get_mut(&connection) else { return };
-            let Some((&selectors, &want)) = tunnel.wanted.first_key_value() else { return };
+            let Some(tunnel) = self.tunnels.get_mut(&connection) else {
+                return;
+            };
+            let Some((&selectors, &want)) = tunnel.wanted.first_key_value() else {
+                return;
+            };
             let superfluous = match want.replaces {
                 // The peer was faster.
-                Some(old) => tunnel.children.find(old).is_none_or(|child| child.usage != Use::Current),
+                Some(old) => tunnel
+                    .children
+                    .find(old)
+                    .is_none_or(|child| child.usage != Use::Current),
                 None => tunnel.children.current_for(selectors).is_some(),
             };
             if superfluous {
                 tunnel.wanted.remove(&selectors);
                 continue;
             }
-            let Some(key) = tunnel.current_sa() else { return self.start_main_mode(now, connection, None) };
-            let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else { return };
+            let Some(key) = tunnel.current_sa() else {
+                return self.start_main_mode(now, connection, None);
+            };
+            let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else {
+                return;
+            };
             if established.used_message_ids.len() >= MAX_QUICK_MODES {
                 return self.start_main_mode(now, connection, Some(key));
             }
@@ -58,7 +69,9 @@ impl Endpoint {
     }
 
     fn is_under_way(&self, connection: ConnectionId, want: Want) -> bool {
-        let Some(tunnel) = self.tunnels.get(&connection) else { return false };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return false;
+        };
         tunnel
             .established
             .iter()
@@ -83,8 +96,16 @@ impl Endpoint {
         let spi = self.new_esp_spi();
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (path, udp) = (sa.path, sa.udp_dialect());
-        let Some(config) = self.tunnels.get(&sa.connection).map(|tunnel| Arc::clone(&tunnel.config)) else { return };
-        let Some(established) = sa.established_mut() else { return };
+        let Some(config) = self
+            .tunnels
+            .get(&sa.connection)
+            .map(|tunnel| Arc::clone(&tunnel.config))
+        else {
+            return;
+        };
+        let Some(established) = sa.established_mut() else {
+            return;
+        };
         let message_id = established.new_message_id(&mut self.rng);
         let terms = EspTerms { config: &config, udp };
         let started = AwaitAnswer::start(&established.keys, terms, want, message_id, spi, &mut self.rng);
@@ -148,10 +169,21 @@ impl Endpoint {
         let spi = self.new_esp_spi();
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, udp) = (sa.connection, sa.udp_dialect());
-        let Some(config) = self.tunnels.get(&connection).map(|tunnel| Arc::clone(&tunnel.config)) else { return };
-        let Some(established) = sa.established_mut() else { return };
-        let waiting =
-            established.quick_modes.values().filter(|quick| matches!(quick.step, QuickStep::Answered(..))).count();
+        let Some(config) = self
+            .tunnels
+            .get(&connection)
+            .map(|tunnel| Arc::clone(&tunnel.config))
+        else {
+            return;
+        };
+        let Some(established) = sa.established_mut() else {
+            return;
+        };
+        let waiting = established
+            .quick_modes
+            .values()
+            .filter(|quick| matches!(quick.step, QuickStep::Answered(..)))
+            .count();
         if waiting >= MAX_ANSWERED || established.used_message_ids.len() >= MAX_QUICK_MODES {
             return self.drop_datagram("too many quick modes");
         }
@@ -175,14 +207,20 @@ impl Endpoint {
         established.used_message_ids.insert(message_id);
         let (want, limit) = (request.want, self.config.max_children_per_pair);
         let full = self.tunnels.get(&connection).is_some_and(|tunnel| {
-            let of_pair = tunnel.children.iter().filter(|(_, child)| child.pair == want.pair).count();
+            let of_pair = tunnel
+                .children
+                .iter()
+                .filter(|(_, child)| child.pair == want.pair)
+                .count();
             u32::try_from(of_pair).unwrap_or(u32::MAX) >= limit
         });
         if full {
             // S16, S17: a peer that negotiates for its own sake. What it has keeps working.
             return self.drop_datagram("too many child sas");
         }
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else { return };
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+            return;
+        };
         let answered = request.answer(&established.keys, message_id, terms, &mut self.rng);
         let (step, mut negotiated, reply) = match answered {
             Ok(answered) => answered,
@@ -192,10 +230,16 @@ impl Endpoint {
             }
         };
         self.note_heard(now, key, path);
-        negotiated.replaces =
-            self.tunnels.get(&connection).and_then(|tunnel| tunnel.children.current_for(negotiated.selectors));
-        let Some(child) = self.install(now, key, negotiated, false) else { return };
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else { return };
+        negotiated.replaces = self
+            .tunnels
+            .get(&connection)
+            .and_then(|tunnel| tunnel.children.current_for(negotiated.selectors));
+        let Some(child) = self.install(now, key, negotiated, false) else {
+            return;
+        };
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+            return;
+        };
         let step = QuickStep::Answered(Box::new(step), child);
         let quick = QuickMode::new(step, reply.clone(), Some(datagram), now);
         let wait = quick.pending.wait(&self.config.retransmit).unwrap_or_default();
@@ -216,25 +260,44 @@ impl Endpoint {
     ) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, udp) = (sa.connection, sa.udp_dialect());
-        let Some(config) = self.tunnels.get(&connection).map(|tunnel| Arc::clone(&tunnel.config)) else { return };
-        let Some(established) = sa.established_mut() else { return };
+        let Some(config) = self
+            .tunnels
+            .get(&connection)
+            .map(|tunnel| Arc::clone(&tunnel.config))
+        else {
+            return;
+        };
+        let Some(established) = sa.established_mut() else {
+            return;
+        };
         let message_id = header.message_id;
-        let Some(quick) = established.quick_modes.get(&message_id) else { return };
-        let QuickStep::Initiated(step) = &quick.step else { return };
+        let Some(quick) = established.quick_modes.get(&message_id) else {
+            return;
+        };
+        let QuickStep::Initiated(step) = &quick.step else {
+            return;
+        };
         let terms = EspTerms { config: &config, udp };
         let want = step.want;
-        let advanced = step.judge(&established.keys, terms, header, body).and_then(|answer| {
-            let Some(quick) = established.quick_modes.remove(&message_id) else {
-                return Err(Refusal::Drop("no such quick mode"));
-            };
-            let QuickStep::Initiated(step) = quick.step else { return Err(Refusal::Drop("no such quick mode")) };
-            step.on_answer(answer, &established.keys)
-        });
+        let advanced = step
+            .judge(&established.keys, terms, header, body)
+            .and_then(|answer| {
+                let Some(quick) = established.quick_modes.remove(&message_id) else {
+                    return Err(Refusal::Drop("no such quick mode"));
+                };
+                let QuickStep::Initiated(step) = quick.step else {
+                    return Err(Refusal::Drop("no such quick mode"));
+                };
+                step.on_answer(answer, &established.keys)
+            });
         match advanced {
             Ok((negotiated, reply)) => {
                 let quick = QuickMode::new(QuickStep::Confirmed, reply.clone(), Some(datagram), now);
                 established.quick_modes.insert(message_id, quick);
-                self.timers.set(Timer::QuickMode(key, message_id), now + self.config.retransmit.total());
+                self.timers.set(
+                    Timer::QuickMode(key, message_id),
+                    now + self.config.retransmit.total(),
+                );
                 self.note_heard(now, key, path);
                 if let Some(child) = self.install(now, key, negotiated, true) {
                     self.confirm(now, child);
@@ -256,9 +319,15 @@ impl Endpoint {
 
     /// `HDR*, HASH(3) -->`
     fn on_quick_confirmation(&mut self, now: Instant, key: SaKey, path: Path, header: &Header, body: &[u8]) {
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else { return };
-        let Some(quick) = established.quick_modes.get(&header.message_id) else { return };
-        let QuickStep::Answered(step, child) = &quick.step else { return };
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+            return;
+        };
+        let Some(quick) = established.quick_modes.get(&header.message_id) else {
+            return;
+        };
+        let QuickStep::Answered(step, child) = &quick.step else {
+            return;
+        };
         let child = *child;
         match step.judge(&established.keys, header, body) {
             Ok(()) => {
@@ -283,7 +352,9 @@ impl Endpoint {
     ) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, path) = (sa.connection, sa.path);
-        if let Some(quick) = sa.established_mut().and_then(|established| established.quick_modes.remove(&message_id))
+        if let Some(quick) = sa
+            .established_mut()
+            .and_then(|established| established.quick_modes.remove(&message_id))
             && let QuickStep::Initiated(step) = quick.step
         {
             self.inbound_spis.remove(&step.spi);
@@ -299,7 +370,10 @@ impl Endpoint {
 
     /// Tries to renew a Child SA again while it lives.
     fn renew_later(&mut self, now: Instant, old: ChildId) {
-        let Some(child) = self.child_owners.get(&old).and_then(|owner| self.tunnels.get(owner)?.children.find(old))
+        let Some(child) = self
+            .child_owners
+            .get(&old)
+            .and_then(|owner| self.tunnels.get(owner)?.children.find(old))
         else {
             return;
         };
@@ -314,8 +388,12 @@ impl Endpoint {
     pub(super) fn on_quick_mode_timer(&mut self, now: Instant, key: SaKey, message_id: u32) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, path, heard) = (sa.connection, sa.path, sa.heard);
-        let Some(established) = sa.established_mut() else { return };
-        let Some(quick) = established.quick_modes.get_mut(&message_id) else { return };
+        let Some(established) = sa.established_mut() else {
+            return;
+        };
+        let Some(quick) = established.quick_modes.get_mut(&message_id) else {
+            return;
+        };
         if matches!(quick.step, QuickStep::Confirmed) {
             established.quick_modes.remove(&message_id);
             return;
@@ -354,11 +432,27 @@ impl Endpoint {
     }
 
     /// Puts a Child SA into the books and tells the driver to install it.
-    fn install(&mut self, now: Instant, key: SaKey, negotiated: Negotiated, initiator: bool) -> Option<ChildId> {
+    fn install(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        negotiated: Negotiated,
+        initiator: bool,
+    ) -> Option<ChildId> {
         let sa = self.sas.get(&key)?;
         let (connection, path, encapsulation) = (sa.connection, sa.path, sa.encapsulation());
-        let Negotiated { pair, selectors, replaces, choice, inbound, outbound } = negotiated;
-        let rekey_at = self.config.rekey.rekey_at(now, choice.lifetime, initiator, &mut self.rng);
+        let Negotiated {
+            pair,
+            selectors,
+            replaces,
+            choice,
+            inbound,
+            outbound,
+        } = negotiated;
+        let rekey_at = self
+            .config
+            .rekey
+            .rekey_at(now, choice.lifetime, initiator, &mut self.rng);
         let expires_at = now + choice.lifetime;
         let id = ChildId(self.next_child);
         self.next_child += 1;
@@ -400,7 +494,13 @@ impl Endpoint {
 
     /// The peer has its half of a Child SA.
     pub(super) fn confirm(&mut self, now: Instant, id: ChildId) {
-        let Some(tunnel) = self.child_owners.get(&id).and_then(|owner| self.tunnels.get_mut(owner)) else { return };
+        let Some(tunnel) = self
+            .child_owners
+            .get(&id)
+            .and_then(|owner| self.tunnels.get_mut(owner))
+        else {
+            return;
+        };
         let confirmed = tunnel.children.confirm(id);
         if confirmed.in_use {
             self.outbox.event(Event::UseOutbound { child: id });
@@ -417,9 +517,17 @@ impl Endpoint {
 
     /// The peer seals with a Child SA.
     pub(super) fn on_child_inbound_used(&mut self, now: Instant, id: ChildId) {
-        let Some(tunnel) = self.child_owners.get(&id).and_then(|owner| self.tunnels.get_mut(owner)) else { return };
+        let Some(tunnel) = self
+            .child_owners
+            .get(&id)
+            .and_then(|owner| self.tunnels.get_mut(owner))
+        else {
+            return;
+        };
         tunnel.heard = tunnel.heard.max(now);
-        let Some(child) = tunnel.children.find_mut(id) else { return };
+        let Some(child) = tunnel.children.find_mut(id) else {
+            return;
+        };
         if std::mem::replace(&mut child.inbound_used, true) {
             return;
         }
@@ -433,7 +541,13 @@ impl Endpoint {
 
     /// Removes a Child SA and tells the peer.
     pub(super) fn delete_child(&mut self, id: ChildId) {
-        let Some(tunnel) = self.child_owners.get(&id).and_then(|owner| self.tunnels.get(owner)) else { return };
+        let Some(tunnel) = self
+            .child_owners
+            .get(&id)
+            .and_then(|owner| self.tunnels.get(owner))
+        else {
+            return;
+        };
         let key = tunnel.current_sa();
         let inbound = tunnel.children.find(id).map(|child| child.inbound);
         if let (Some(key), Some(inbound)) = (key, inbound) {
@@ -444,11 +558,17 @@ impl Endpoint {
 
     /// Removes a Child SA from the books and tells the driver. Returns whether it was the one that sealed.
     pub(super) fn remove_child(&mut self, id: ChildId) -> bool {
-        let Some(connection) = self.child_owners.remove(&id) else { return false };
+        let Some(connection) = self.child_owners.remove(&id) else {
+            return false;
+        };
         for timer in [Timer::ChildRekey(id), Timer::ChildDelete(id), Timer::ChildEnd(id)] {
             self.timers.clear(timer);
         }
-        let Some(child) = self.tunnels.get_mut(&connection).and_then(|tunnel| tunnel.children.remove(id)) else {
+        let Some(child) = self
+            .tunnels
+            .get_mut(&connection)
+            .and_then(|tunnel| tunnel.children.remove(id))
+        else {
             return false;
         };
         self.inbound_spis.remove(&child.inbound);
@@ -464,10 +584,15 @@ impl Endpoint {
         let moved = sa.path != path;
         sa.path = path;
         let encapsulation = sa.encapsulation();
-        let Some(tunnel) = self.tunnels.get_mut(&connection) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
+            return;
+        };
         tunnel.heard = tunnel.heard.max(now);
         if let Some(encapsulation) = encapsulation.filter(|_| moved) {
-            self.outbox.event(Event::PeerPortChanged { connection, encapsulation });
+            self.outbox.event(Event::PeerPortChanged {
+                connection,
+                encapsulation,
+            });
         }
     }
 }

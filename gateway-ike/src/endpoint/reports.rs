@@ -52,9 +52,17 @@ impl Endpoint {
         path: Path,
         diagnosis: Diagnosis,
     ) {
-        if self.reports.is_new(now, (connection, *path.peer.ip(), diagnosis.code), &diagnosis.peer) {
+        if self.reports.is_new(
+            now,
+            (connection, *path.peer.ip(), diagnosis.code),
+            &diagnosis.peer,
+        ) {
             tracing::debug!(peer = %path.peer, "{diagnosis}");
-            self.outbox.event(Event::Failed { connection, peer: path.peer, diagnosis });
+            self.outbox.event(Event::Failed {
+                connection,
+                peer: path.peer,
+                diagnosis,
+            });
         }
     }
 

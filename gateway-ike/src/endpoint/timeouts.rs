@@ -32,8 +32,12 @@ impl Endpoint {
 
     /// IKEv1 renews an IKE SA by another Main Mode. One that protects nothing is left to its end.
     fn on_ike_rekey(&mut self, now: Instant, key: SaKey) {
-        let Some(connection) = self.sas.get(&key).map(|sa| sa.connection) else { return };
-        let Some(tunnel) = self.tunnels.get(&connection) else { return };
+        let Some(connection) = self.sas.get(&key).map(|sa| sa.connection) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
         let needed = !tunnel.children.is_empty() || tunnel.config.keep_up;
         if tunnel.config.may_initiate && needed && tunnel.current_sa() == Some(key) {
             self.start_main_mode(now, connection, Some(key));
@@ -42,9 +46,13 @@ impl Endpoint {
 
     /// A replaced IKE SA goes when its exchanges are finished.
     fn on_ike_delete(&mut self, now: Instant, key: SaKey) {
-        let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else { return };
-        let busy =
-            established.quick_modes.values().any(|quick| !matches!(quick.step, QuickStep::Confirmed));
+        let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else {
+            return;
+        };
+        let busy = established
+            .quick_modes
+            .values()
+            .any(|quick| !matches!(quick.step, QuickStep::Confirmed));
         if busy {
             self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
         } else {
@@ -55,7 +63,8 @@ impl Endpoint {
     fn on_keepalive(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.sas.get(&key) else { return };
         let path = sa.path;
-        self.timers.set(Timer::Keepalive(key), now + self.config.nat_keepalive);
+        self.timers
+            .set(Timer::Keepalive(key), now + self.config.nat_keepalive);
         self.outbox.transmit(Transmit {
             local: path.local,
             peer: path.peer,
@@ -65,11 +74,16 @@ impl Endpoint {
     }
 
     fn on_child_end(&mut self, now: Instant, child: ChildId) {
-        let Some(&connection) = self.child_owners.get(&child) else { return };
+        let Some(&connection) = self.child_owners.get(&child) else {
+            return;
+        };
         let was_current = self.is_current(connection, child);
         self.delete_child(child);
         if was_current {
-            self.note(connection, "the child sa in use has reached the end of its lifetime");
+            self.note(
+                connection,
+                "the child sa in use has reached the end of its lifetime",
+            );
             self.retry_later(now, connection);
         }
     }

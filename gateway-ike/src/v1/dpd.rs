@@ -38,7 +38,12 @@ pub(crate) struct Dpd {
 impl Dpd {
     pub(crate) const fn new(first: u32) -> Self {
         // The top bit stays clear, so that the number cannot wrap in the life of an SA.
-        Self { next: first & 0x7fff_ffff, probes: 0, last_probe: None, seen: None }
+        Self {
+            next: first & 0x7fff_ffff,
+            probes: 0,
+            last_probe: None,
+            seen: None,
+        }
     }
 
     /// The timer fired: `heard` is when the peer last proved to be there.
@@ -97,14 +102,27 @@ mod tests {
         let probed = start + DELAY;
         assert!(matches!(dpd.on_timer(probed, DELAY, start), Step::Probe(7, _)));
         let heard = probed + Duration::from_secs(1);
-        assert_eq!(dpd.on_timer(heard + Duration::from_secs(1), DELAY, heard), Step::Wait(heard + DELAY));
-        assert!(matches!(dpd.on_timer(heard + DELAY, DELAY, heard), Step::Probe(8, _)));
+        assert_eq!(
+            dpd.on_timer(heard + Duration::from_secs(1), DELAY, heard),
+            Step::Wait(heard + DELAY)
+        );
+        assert!(matches!(
+            dpd.on_timer(heard + DELAY, DELAY, heard),
+            Step::Probe(8, _)
+        ));
     }
 
     #[test]
     fn old_numbers_of_the_peer_are_refused() {
         let mut dpd = Dpd::new(0);
-        for (number, accepted) in [(1000, true), (1000, true), (1001, true), (985, true), (984, false), (0, false)] {
+        for (number, accepted) in [
+            (1000, true),
+            (1000, true),
+            (1001, true),
+            (985, true),
+            (984, false),
+            (0, false),
+        ] {
             assert_eq!(dpd.accepts(number), accepted, "{number}");
         }
     }

@@ -58,7 +58,9 @@ pub(crate) fn read(keys: &SaKeys, header: &Header, body: &[u8]) -> Result<Vec<Sa
 
 /// The first error of a message in the clear: a hint and no more.
 pub(crate) fn read_hint(message: &Message<'_>) -> Option<NotifyType> {
-    notifications(message).map(|notify| notify.notify_type).find(|notify_type| notify_type.is_error())
+    notifications(message)
+        .map(|notify| notify.notify_type)
+        .find(|notify_type| notify_type.is_error())
 }
 
 /// Whether a message that was found authentic has an INITIAL-CONTACT (RFC 2407 section 4.6.3.3).
@@ -89,32 +91,42 @@ pub(crate) fn notify_esp(notify_type: NotifyType, spi: Option<Spi>) -> Payload {
 }
 
 fn notifications<'m>(message: &'m Message<'_>) -> impl Iterator<Item = &'m NotifyPayload> {
-    message.of_type(PayloadType::NOTIFY).filter_map(|parsed| match &parsed.payload {
-        Payload::Notify(notify) => Some(notify),
-        Payload::Sa(_)
-        | Payload::Ke(_)
-        | Payload::Id(_)
-        | Payload::Hash(_)
-        | Payload::Nonce(_)
-        | Payload::Delete(_)
-        | Payload::VendorId(_)
-        | Payload::NatD { .. }
-        | Payload::NatOa(_)
-        | Payload::Unknown { .. } => None,
-    })
+    message
+        .of_type(PayloadType::NOTIFY)
+        .filter_map(|parsed| match &parsed.payload {
+            Payload::Notify(notify) => Some(notify),
+            Payload::Sa(_)
+            | Payload::Ke(_)
+            | Payload::Id(_)
+            | Payload::Hash(_)
+            | Payload::Nonce(_)
+            | Payload::Delete(_)
+            | Payload::VendorId(_)
+            | Payload::NatD { .. }
+            | Payload::NatOa(_)
+            | Payload::Unknown { .. } => None,
+        })
 }
 
 fn read_delete(delete: &DeletePayload) -> Option<Said> {
     match delete.protocol {
-        ProtocolId::ESP => Some(Said::DeletedEsp(delete.spis.iter().filter_map(|spi| esp_spi(spi)).collect())),
-        ProtocolId::IKE => Some(Said::DeletedIke(delete.spis.iter().filter_map(|spi| ike_spis(spi)).collect())),
+        ProtocolId::ESP => Some(Said::DeletedEsp(
+            delete.spis.iter().filter_map(|spi| esp_spi(spi)).collect(),
+        )),
+        ProtocolId::IKE => Some(Said::DeletedIke(
+            delete.spis.iter().filter_map(|spi| ike_spis(spi)).collect(),
+        )),
         _ => None,
     }
 }
 
 fn read_notify(notify: &NotifyPayload, spis: Spis) -> Option<Said> {
     let about_us = notify.spi == spis.joined();
-    let number = || <[u8; 4]>::try_from(notify.data.as_slice()).ok().map(u32::from_be_bytes);
+    let number = || {
+        <[u8; 4]>::try_from(notify.data.as_slice())
+            .ok()
+            .map(u32::from_be_bytes)
+    };
     match notify.notify_type {
         NotifyType::INITIAL_CONTACT => Some(Said::InitialContact),
         // V5: the SPIs and the number must be there and be right.
@@ -133,5 +145,8 @@ fn esp_spi(octets: &[u8]) -> Option<Spi> {
 fn ike_spis(octets: &[u8]) -> Option<Spis> {
     let (initiator, responder) = octets.split_first_chunk::<8>()?;
     let responder = <[u8; 8]>::try_from(responder).ok()?;
-    Some(Spis { initiator: crate::wire::IkeSpi(*initiator), responder: crate::wire::IkeSpi(responder) })
+    Some(Spis {
+        initiator: crate::wire::IkeSpi(*initiator),
+        responder: crate::wire::IkeSpi(responder),
+    })
 }

@@ -65,7 +65,7 @@ struct Unproven {
 
 /// Who sends an identity.
 #[derive(Clone, Copy, PartialEq, Eq)]
- enum Role {
+enum Role {
     Initiator,
     Responder,
 }
@@ -107,8 +107,18 @@ impl Unproven {
         let cipher = skeyid
             .cipher(choice.proposal.encryption, &transcript)
             .map_err(|_misuse| Refusal::Drop("local misuse of a cipher"))?;
-        let Exchanged { public_i, public_r, .. } = exchanged;
-        Ok(Self { keys: SaKeys { spis, skeyid, cipher }, choice, nat, dpd, sa_i, public_i, public_r })
+        let Exchanged {
+            public_i, public_r, ..
+        } = exchanged;
+        Ok(Self {
+            keys: SaKeys { spis, skeyid, cipher },
+            choice,
+            nat,
+            dpd,
+            sa_i,
+            public_i,
+            public_r,
+        })
     }
 
     fn transcript(&self) -> Phase1Transcript<'_> {
@@ -153,13 +163,29 @@ impl Unproven {
     }
 
     fn into_authenticated(self, initial_contact: bool) -> Authenticated {
-        let Self { keys, choice, nat, dpd, .. } = self;
-        Authenticated { keys, choice, nat, dpd, initial_contact }
+        let Self {
+            keys,
+            choice,
+            nat,
+            dpd,
+            ..
+        } = self;
+        Authenticated {
+            keys,
+            choice,
+            nat,
+            dpd,
+            initial_contact,
+        }
     }
 }
 
 /// The one payload of `kind` that a message must have.
-fn only<'m>(message: &'m Message<'_>, kind: PayloadType, missing: &'static str) -> Result<&'m Payload, Refusal> {
+fn only<'m>(
+    message: &'m Message<'_>,
+    kind: PayloadType,
+    missing: &'static str,
+) -> Result<&'m Payload, Refusal> {
     let mut found = message.of_type(kind);
     match (found.next(), found.next()) {
         (Some(parsed), None) => Ok(&parsed.payload),
@@ -200,7 +226,11 @@ fn identity_mismatch(config: &ConnectionConfig, theirs: &IdPayload) -> Diagnosis
     let peer = match (theirs.address(), theirs.name()) {
         (Some(address), _) => format!("peer identifies itself as {address}"),
         (None, Some(name)) => format!("peer identifies itself as {name}"),
-        (None, None) => format!("peer identifies itself with {:?} of {} octets", theirs.id_type, theirs.data.len()),
+        (None, None) => format!(
+            "peer identifies itself with {:?} of {} octets",
+            theirs.id_type,
+            theirs.data.len()
+        ),
     };
     Diagnosis::new(
         Code::IdentityMismatch,

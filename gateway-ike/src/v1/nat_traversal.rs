@@ -51,14 +51,23 @@ impl Path {
 
 /// The vendor ids that announce NAT traversal, best first.
 pub(crate) fn announcements() -> impl Iterator<Item = Payload> {
-    [vendor::NAT_T_RFC3947, vendor::NAT_T_DRAFT_03, vendor::NAT_T_DRAFT_02_N, vendor::NAT_T_DRAFT_02]
-        .into_iter()
-        .map(|id| Payload::VendorId(id.to_vec()))
+    [
+        vendor::NAT_T_RFC3947,
+        vendor::NAT_T_DRAFT_03,
+        vendor::NAT_T_DRAFT_02_N,
+        vendor::NAT_T_DRAFT_02,
+    ]
+    .into_iter()
+    .map(|id| Payload::VendorId(id.to_vec()))
 }
 
 /// The best dialect that the peer announces, with the vendor id to answer with.
 pub(crate) fn agree(message: &Message<'_>) -> Option<(NatNumbering, [u8; 16])> {
-    let announced = |id: &[u8; 16]| message.of_type(PayloadType::VENDOR_ID).any(|parsed| parsed.raw == id);
+    let announced = |id: &[u8; 16]| {
+        message
+            .of_type(PayloadType::VENDOR_ID)
+            .any(|parsed| parsed.raw == id)
+    };
     [
         (NatNumbering::Rfc3947, vendor::NAT_T_RFC3947),
         (NatNumbering::Draft, vendor::NAT_T_DRAFT_03),
@@ -85,7 +94,16 @@ pub(crate) fn payloads(
     if fake {
         rng.fill(&mut source);
     }
-    [Payload::NatD { numbering, hash: of(path.peer) }, Payload::NatD { numbering, hash: source }]
+    [
+        Payload::NatD {
+            numbering,
+            hash: of(path.peer),
+        },
+        Payload::NatD {
+            numbering,
+            hash: source,
+        },
+    ]
 }
 
 /// Compares the peer's NAT-D payloads with the addresses as we see them. Without any there is no NAT to find.
@@ -98,21 +116,33 @@ pub(crate) fn detect(
     fake: bool,
 ) -> Nat {
     let of = |address| nat_d_hash(hash, spis.initiator, spis.responder, SocketAddr::V4(address));
-    let mut hashes = message.payloads.iter().filter_map(|parsed| match &parsed.payload {
-        Payload::NatD { numbering: theirs, hash } if *theirs == numbering => Some(hash.as_slice()),
-        Payload::NatD { .. }
-        | Payload::Sa(_)
-        | Payload::Ke(_)
-        | Payload::Id(_)
-        | Payload::Hash(_)
-        | Payload::Nonce(_)
-        | Payload::Notify(_)
-        | Payload::Delete(_)
-        | Payload::VendorId(_)
-        | Payload::NatOa(_)
-        | Payload::Unknown { .. } => None,
-    });
-    let Some(destination) = hashes.next() else { return Nat { numbering, local: false, peer: false } };
+    let mut hashes = message
+        .payloads
+        .iter()
+        .filter_map(|parsed| match &parsed.payload {
+            Payload::NatD {
+                numbering: theirs,
+                hash,
+            } if *theirs == numbering => Some(hash.as_slice()),
+            Payload::NatD { .. }
+            | Payload::Sa(_)
+            | Payload::Ke(_)
+            | Payload::Id(_)
+            | Payload::Hash(_)
+            | Payload::Nonce(_)
+            | Payload::Notify(_)
+            | Payload::Delete(_)
+            | Payload::VendorId(_)
+            | Payload::NatOa(_)
+            | Payload::Unknown { .. } => None,
+        });
+    let Some(destination) = hashes.next() else {
+        return Nat {
+            numbering,
+            local: false,
+            peer: false,
+        };
+    };
     let (ours, theirs) = (of(path.local), of(path.peer));
     Nat {
         numbering,

@@ -49,7 +49,11 @@ fn describe_all(descriptions: impl Iterator<Item = String>) -> String {
             distinct.push(description);
         }
     }
-    let mut text = if distinct.is_empty() { "nothing".to_owned() } else { distinct.join(", ") };
+    let mut text = if distinct.is_empty() {
+        "nothing".to_owned()
+    } else {
+        distinct.join(", ")
+    };
     if left_out > 0 {
         text.push_str(&format!(" and {left_out} more"));
     }

@@ -20,10 +20,8 @@ use crate::config::{ConnectionConfig, PairIndex, SelectorPair};
 use crate::crypto::{RandomSource, SharedSecret};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::event::{ChildId, EspSa};
-use crate::wire::v1::{
-    IdPayload, LifeAttributes, Lifetimes, Message, NotifyType, Payload,
-};
 use crate::wire::ProtocolId;
+use crate::wire::v1::{IdPayload, LifeAttributes, Lifetimes, Message, NotifyType, Payload};
 
 use super::Refusal;
 use super::keys::{Phase2Inputs, Skeyid};
@@ -70,9 +68,12 @@ fn esp_sa(skeyid: &Skeyid, choice: &EspChoice, spi: Spi, source: KeySource<'_>) 
         nonce_i: source.nonce_i,
         nonce_r: source.nonce_r,
     };
-    let (encryption_key, integrity_key) =
-        skeyid.keymat(&inputs, encryption + integrity).split(encryption);
-    EspSa { spi, encryption_key, integrity_key }
+    let (encryption_key, integrity_key) = skeyid.keymat(&inputs, encryption + integrity).split(encryption);
+    EspSa {
+        spi,
+        encryption_key,
+        integrity_key,
+    }
 }
 
 /// What messages 1 and 2 have in common.
@@ -127,7 +128,13 @@ impl<'m> Contents<'m> {
         };
         let sa = sa.ok_or_else(|| malformed("no sa payload"))?;
         let nonce = nonce.ok_or_else(|| malformed("no nonce"))?;
-        Ok(Self { sa, nonce, public, ids, responder_lifetime })
+        Ok(Self {
+            sa,
+            nonce,
+            public,
+            ids,
+            responder_lifetime,
+        })
     }
 }
 
@@ -148,7 +155,9 @@ fn describe_client(id: &IdPayload) -> String {
     let range = match (id.subnet(), id.range()) {
         (Some(net), _) => net.to_string(),
         (None, Some((first, last))) => format!("{first}-{last}"),
-        (None, None) => id.name().map_or_else(|| format!("{:?}", id.id_type), str::to_owned),
+        (None, None) => id
+            .name()
+            .map_or_else(|| format!("{:?}", id.id_type), str::to_owned),
     };
     match (id.protocol, id.port) {
         (0, 0) => range,
@@ -160,9 +169,8 @@ fn describe_client(id: &IdPayload) -> String {
 fn find_pair(config: &ConnectionConfig, asked: SelectorPair) -> Option<PairIndex> {
     let pairs = || (0..=u16::MAX).zip(&config.selectors);
     let exact = pairs().find(|(_, pair)| **pair == asked);
-    let inside = || {
-        pairs().find(|(_, pair)| pair.local.contains(&asked.local) && pair.peer.contains(&asked.peer))
-    };
+    let inside =
+        || pairs().find(|(_, pair)| pair.local.contains(&asked.local) && pair.peer.contains(&asked.peer));
     exact.or_else(inside).map(|(index, _)| PairIndex(index))
 }
 
@@ -175,7 +183,11 @@ fn selector_mismatch(config: &ConnectionConfig, peer: String) -> Diagnosis {
         .map(|pair| format!("{} to {}", pair.local, pair.peer))
         .collect();
     let more = config.selectors.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     Diagnosis::new(
         Code::SelectorMismatch,
         format!("tunnel has {}{more}", pairs.join(", ")),
@@ -185,7 +197,11 @@ fn selector_mismatch(config: &ConnectionConfig, peer: String) -> Diagnosis {
 }
 
 /// What a notification of the peer says about our Quick Mode.
-pub(crate) fn refused_by_peer(terms: super::proposal::EspTerms<'_>, want: Want, notify: NotifyType) -> Diagnosis {
+pub(crate) fn refused_by_peer(
+    terms: super::proposal::EspTerms<'_>,
+    want: Want,
+    notify: NotifyType,
+) -> Diagnosis {
     let name = super::main_mode::notify_name(notify);
     match notify {
         NotifyType::NO_PROPOSAL_CHOSEN => terms.refused_by_peer(),
@@ -195,7 +211,10 @@ pub(crate) fn refused_by_peer(terms: super::proposal::EspTerms<'_>, want: Want, 
         ),
         _ => Diagnosis::new(
             Code::PeerRefused,
-            format!("tunnel asks for {} to {}", want.selectors.local, want.selectors.peer),
+            format!(
+                "tunnel asks for {} to {}",
+                want.selectors.local, want.selectors.peer
+            ),
             format!("peer answers quick mode with {name}"),
             "read the peer's log: it knows why it refuses",
         ),
@@ -216,14 +235,13 @@ fn shorten(choice: &mut EspChoice, announced: Lifetimes) {
 }
 
 /// The public value that the terms require, or none.
-fn required_public<'m>(
-    pfs: bool,
-    public: Option<&'m [u8]>,
-) -> Result<Option<&'m [u8]>, Refusal> {
+fn required_public<'m>(pfs: bool, public: Option<&'m [u8]>) -> Result<Option<&'m [u8]>, Refusal> {
     match (pfs, public) {
         (true, Some(public)) => Ok(Some(public)),
         (false, None) => Ok(None),
-        (true, None) => Err(end(super::malformed("a quick mode message without the key exchange that it chose"))),
+        (true, None) => Err(end(super::malformed(
+            "a quick mode message without the key exchange that it chose",
+        ))),
         (false, Some(_)) => Err(end(super::malformed("a quick mode key exchange without a group"))),
     }
 }

@@ -1,7 +1,9 @@
 //! Keys of an ISAKMP SA, and the protected messages of phase 2.
 
 use crate::crypto::ct_eq;
-use crate::wire::v1::{DeletePayload, Doi, Message, MessageBuilder, NotifyPayload, NotifyType, Payload, Protection};
+use crate::wire::v1::{
+    DeletePayload, Doi, Message, MessageBuilder, NotifyPayload, NotifyType, Payload, Protection,
+};
 use crate::wire::{ExchangeType, Flags, Header, IkeSpi, ProtocolId};
 
 use super::Refusal;
@@ -44,7 +46,11 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn message(&self) -> Result<Message<'_>, Refusal> {
-        Ok(Message::parse(self.header.next_payload, &self.plain, Protection::Decrypted)?)
+        Ok(Message::parse(
+            self.header.next_payload,
+            &self.plain,
+            Protection::Decrypted,
+        )?)
     }
 }
 
@@ -58,10 +64,17 @@ impl SaKeys {
         }
         let opened = match iv {
             Some(iv) => self.cipher.decrypt(iv, body),
-            None => self.cipher.phase_2_iv(header.message_id).and_then(|iv| self.cipher.decrypt(&iv, body)),
+            None => self
+                .cipher
+                .phase_2_iv(header.message_id)
+                .and_then(|iv| self.cipher.decrypt(&iv, body)),
         };
         let (plain, next_iv) = opened.map_err(|_not_blocks| Refusal::Drop("not whole blocks"))?;
-        Ok(Opened { plain, header: *header, next_iv })
+        Ok(Opened {
+            plain,
+            header: *header,
+            next_iv,
+        })
     }
 
     /// Compares HASH(1), or the hash of an Informational, with what the message should have. V4, V11: nothing else is looked at
@@ -95,7 +108,11 @@ impl SaKeys {
 
     /// The end of this ISAKMP SA.
     pub(crate) fn delete(&self) -> Payload {
-        Payload::Delete(DeletePayload { doi: Doi::IPSEC, protocol: ProtocolId::IKE, spis: vec![self.spis.joined()] })
+        Payload::Delete(DeletePayload {
+            doi: Doi::IPSEC,
+            protocol: ProtocolId::IKE,
+            spis: vec![self.spis.joined()],
+        })
     }
 }
 

@@ -13,8 +13,8 @@ use super::super::nat_traversal::{self, Nat};
 use super::super::proposal::{IkeChoice, chosen_ike, offer_ike};
 use super::super::sa::{SaKeys, Spis};
 use super::{
-    Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch, key_exchange,
-    message, nonce, only, psk_mismatch,
+    Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch,
+    key_exchange, message, nonce, only, psk_mismatch,
 };
 
 /// Message 1 sent: `HDR, SA -->`.
@@ -70,7 +70,10 @@ impl AwaitSa {
         let mut payloads = vec![sa];
         payloads.extend(nat_traversal::announcements());
         payloads.push(Payload::VendorId(vendor::DPD.to_vec()));
-        let spis = Spis { initiator: spi, responder: IkeSpi::ZERO };
+        let spis = Spis {
+            initiator: spi,
+            responder: IkeSpi::ZERO,
+        };
         let datagram = message(spis).payloads(&payloads)?.clear()?;
         Ok((Self { spi, sa_i }, datagram))
     }
@@ -89,9 +92,19 @@ impl AwaitSa {
             return Err(Refusal::Drop("no spi of the responder"));
         }
         let choice = chosen_ike(cx.config, sa).map_err(|diagnosis| Refusal::Report(diagnosis, None))?;
-        let spis = Spis { initiator: self.spi, responder: header.responder_spi };
+        let spis = Spis {
+            initiator: self.spi,
+            responder: header.responder_spi,
+        };
         let nat_traversal = nat_traversal::agree(message).map(|(numbering, _)| numbering);
-        Ok(SaAnswer { spis, choice, extensions: Extensions { nat_traversal, dpd: announces_dpd(message) } })
+        Ok(SaAnswer {
+            spis,
+            choice,
+            extensions: Extensions {
+                nat_traversal,
+                dpd: announces_dpd(message),
+            },
+        })
     }
 
     /// `HDR, KE, Ni, NAT-D, NAT-D -->`
@@ -100,16 +113,38 @@ impl AwaitSa {
         answer: SaAnswer,
         cx: &mut StepCx<'_, R>,
     ) -> Result<(AwaitKe, Vec<u8>), SealError> {
-        let SaAnswer { spis, choice, extensions } = answer;
+        let SaAnswer {
+            spis,
+            choice,
+            extensions,
+        } = answer;
         let (private, public_i) = DhPrivate::generate(choice.proposal.group, cx.rng);
         let nonce_i = nonce(cx.rng);
         let mut payloads = vec![Payload::Ke(public_i.clone()), Payload::Nonce(nonce_i.clone())];
         if let Some(numbering) = extensions.nat_traversal {
             let fake = cx.config.force_udp_encapsulation;
-            payloads.extend(nat_traversal::payloads(numbering, choice.proposal.hash, spis, cx.path, fake, cx.rng));
+            payloads.extend(nat_traversal::payloads(
+                numbering,
+                choice.proposal.hash,
+                spis,
+                cx.path,
+                fake,
+                cx.rng,
+            ));
         }
         let datagram = message(spis).payloads(&payloads)?.clear()?;
-        Ok((AwaitKe { spis, sa_i: self.sa_i, choice, extensions, private, public_i, nonce_i }, datagram))
+        Ok((
+            AwaitKe {
+                spis,
+                sa_i: self.sa_i,
+                choice,
+                extensions,
+                private,
+                public_i,
+                nonce_i,
+            },
+            datagram,
+        ))
     }
 }
 
@@ -126,9 +161,20 @@ impl AwaitKe {
         }
         let nat = self.extensions.nat_traversal.map(|numbering| {
             let fake = cx.config.force_udp_encapsulation;
-            nat_traversal::detect(numbering, message, self.choice.proposal.hash, self.spis, cx.path, fake)
+            nat_traversal::detect(
+                numbering,
+                message,
+                self.choice.proposal.hash,
+                self.spis,
+                cx.path,
+                fake,
+            )
         });
-        Ok(KeAnswer { public_r, nonce_r, nat })
+        Ok(KeAnswer {
+            public_r,
+            nonce_r,
+            nat,
+        })
     }
 
     /// `HDR*, IDii, HASH_I -->`, to be sent on the floated path when [`AwaitAuth::floats`].
@@ -138,11 +184,24 @@ impl AwaitKe {
         initial_contact: bool,
         cx: &StepCx<'_, R>,
     ) -> Result<(AwaitAuth, Vec<u8>), Refusal> {
-        let KeAnswer { public_r, nonce_r, nat } = answer;
+        let KeAnswer {
+            public_r,
+            nonce_r,
+            nat,
+        } = answer;
         let shared = self.private.agree(&public_r).map_err(|error| {
-            Refusal::End(malformed(&format!("a key exchange payload that is invalid: {error}")), None)
+            Refusal::End(
+                malformed(&format!("a key exchange payload that is invalid: {error}")),
+                None,
+            )
         })?;
-        let exchanged = Exchanged { public_i: self.public_i, public_r, nonce_i: self.nonce_i, nonce_r, shared };
+        let exchanged = Exchanged {
+            public_i: self.public_i,
+            public_r,
+            nonce_i: self.nonce_i,
+            nonce_r,
+            shared,
+        };
         let mut unproven = Unproven::derive(
             cx.config,
             self.spis,
@@ -178,9 +237,16 @@ impl AwaitAuth {
         let opened = keys.open(header, body, Some(keys.cipher.phase_1_iv()))?;
         let unreadable = || Refusal::Report(psk_mismatch(6), None);
         let message = opened.message().map_err(|_| unreadable())?;
-        let Ok(Payload::Id(id)) = only(&message, PayloadType::ID, "no identity") else { return Err(unreadable()) };
-        let Ok(Payload::Hash(hash)) = only(&message, PayloadType::HASH, "no hash") else { return Err(unreadable()) };
-        let id_octets = message.of_type(PayloadType::ID).next().map_or(&[][..], |parsed| parsed.raw);
+        let Ok(Payload::Id(id)) = only(&message, PayloadType::ID, "no identity") else {
+            return Err(unreadable());
+        };
+        let Ok(Payload::Hash(hash)) = only(&message, PayloadType::HASH, "no hash") else {
+            return Err(unreadable());
+        };
+        let id_octets = message
+            .of_type(PayloadType::ID)
+            .next()
+            .map_or(&[][..], |parsed| parsed.raw);
         if !ct_eq(&keys.skeyid.hash_r(&self.unproven.transcript(), id_octets), hash) {
             return Err(unreadable());
         }

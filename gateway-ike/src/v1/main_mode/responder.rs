@@ -11,8 +11,8 @@ use super::super::proposal::{IkeChoice, select_ike};
 use super::super::sa::{SaKeys, Spis};
 use super::super::{Refusal, malformed};
 use super::{
-    Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch, key_exchange,
-    message, nonce, only, psk_mismatch,
+    Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch,
+    key_exchange, message, nonce, only, psk_mismatch,
 };
 
 /// Message 2 sent: `<-- HDR, SA`.
@@ -55,7 +55,11 @@ pub(crate) fn answer<R>(
     let Payload::Sa(sa) = only(received, PayloadType::SA, "no sa payload")? else {
         return Err(Refusal::Drop("no sa payload"));
     };
-    let sa_i = received.of_type(PayloadType::SA).next().map_or(&[][..], |parsed| parsed.raw).to_vec();
+    let sa_i = received
+        .of_type(PayloadType::SA)
+        .next()
+        .map_or(&[][..], |parsed| parsed.raw)
+        .to_vec();
     let (choice, answer) = select_ike(cx.config, sa)
         .map_err(|diagnosis| Refusal::Report(diagnosis, Some(NotifyType::NO_PROPOSAL_CHOSEN)))?;
     let nat_traversal = nat_traversal::agree(received);
@@ -63,10 +67,24 @@ pub(crate) fn answer<R>(
     let mut payloads = vec![Payload::Sa(answer)];
     payloads.extend(nat_traversal.map(|(_, id)| Payload::VendorId(id.to_vec())));
     payloads.extend(dpd.then(|| Payload::VendorId(vendor::DPD.to_vec())));
-    let spis = Spis { initiator: header.initiator_spi, responder: spi };
+    let spis = Spis {
+        initiator: header.initiator_spi,
+        responder: spi,
+    };
     let datagram = message(spis).payloads(&payloads)?.clear()?;
-    let extensions = Extensions { nat_traversal: nat_traversal.map(|(numbering, _)| numbering), dpd };
-    Ok((AwaitKe { spis, sa_i, choice, extensions }, datagram))
+    let extensions = Extensions {
+        nat_traversal: nat_traversal.map(|(numbering, _)| numbering),
+        dpd,
+    };
+    Ok((
+        AwaitKe {
+            spis,
+            sa_i,
+            choice,
+            extensions,
+        },
+        datagram,
+    ))
 }
 
 impl AwaitKe {
@@ -75,9 +93,20 @@ impl AwaitKe {
         let (public_i, nonce_i) = key_exchange(message)?;
         let nat = self.extensions.nat_traversal.map(|numbering| {
             let fake = cx.config.force_udp_encapsulation;
-            nat_traversal::detect(numbering, message, self.choice.proposal.hash, self.spis, cx.path, fake)
+            nat_traversal::detect(
+                numbering,
+                message,
+                self.choice.proposal.hash,
+                self.spis,
+                cx.path,
+                fake,
+            )
         });
-        Ok(KeRequest { public_i, nonce_i, nat })
+        Ok(KeRequest {
+            public_i,
+            nonce_i,
+            nat,
+        })
     }
 
     /// `<-- HDR, KE, Nr, NAT-D, NAT-D`
@@ -86,22 +115,46 @@ impl AwaitKe {
         request: KeRequest,
         cx: &mut StepCx<'_, R>,
     ) -> Result<(AwaitAuth, Vec<u8>), Refusal> {
-        let KeRequest { public_i, nonce_i, nat } = request;
-        let Self { spis, sa_i, choice, extensions } = self;
+        let KeRequest {
+            public_i,
+            nonce_i,
+            nat,
+        } = request;
+        let Self {
+            spis,
+            sa_i,
+            choice,
+            extensions,
+        } = self;
         let (private, public_r) = DhPrivate::generate(choice.proposal.group, cx.rng);
         let shared = private.agree(&public_i).map_err(|error| {
-            Refusal::End(malformed(&format!("a key exchange payload that is invalid: {error}")), None)
+            Refusal::End(
+                malformed(&format!("a key exchange payload that is invalid: {error}")),
+                None,
+            )
         })?;
         let nonce_r = nonce(cx.rng);
         let mut payloads = vec![Payload::Ke(public_r.clone()), Payload::Nonce(nonce_r.clone())];
         if let Some(numbering) = extensions.nat_traversal {
             let fake = cx.config.force_udp_encapsulation;
-            payloads.extend(nat_traversal::payloads(numbering, choice.proposal.hash, spis, cx.path, fake, cx.rng));
+            payloads.extend(nat_traversal::payloads(
+                numbering,
+                choice.proposal.hash,
+                spis,
+                cx.path,
+                fake,
+                cx.rng,
+            ));
         }
         let datagram = message(spis).payloads(&payloads)?.clear()?;
-        let exchanged = Exchanged { public_i, public_r, nonce_i, nonce_r, shared };
-        let unproven =
-            Unproven::derive(cx.config, spis, choice, (nat, extensions.dpd), sa_i, exchanged)?;
+        let exchanged = Exchanged {
+            public_i,
+            public_r,
+            nonce_i,
+            nonce_r,
+            shared,
+        };
+        let unproven = Unproven::derive(cx.config, spis, choice, (nat, extensions.dpd), sa_i, exchanged)?;
         Ok((AwaitAuth { unproven }, datagram))
     }
 }
@@ -122,9 +175,16 @@ impl AwaitAuth {
         let opened = keys.open(header, body, Some(keys.cipher.phase_1_iv()))?;
         let unreadable = || Refusal::Report(psk_mismatch(5), Some(NotifyType::PAYLOAD_MALFORMED));
         let message = opened.message().map_err(|_| unreadable())?;
-        let Ok(Payload::Id(id)) = only(&message, PayloadType::ID, "no identity") else { return Err(unreadable()) };
-        let Ok(Payload::Hash(hash)) = only(&message, PayloadType::HASH, "no hash") else { return Err(unreadable()) };
-        let id_octets = message.of_type(PayloadType::ID).next().map_or(&[][..], |parsed| parsed.raw);
+        let Ok(Payload::Id(id)) = only(&message, PayloadType::ID, "no identity") else {
+            return Err(unreadable());
+        };
+        let Ok(Payload::Hash(hash)) = only(&message, PayloadType::HASH, "no hash") else {
+            return Err(unreadable());
+        };
+        let id_octets = message
+            .of_type(PayloadType::ID)
+            .next()
+            .map_or(&[][..], |parsed| parsed.raw);
         if !ct_eq(&keys.skeyid.hash_i(&self.unproven.transcript(), id_octets), hash) {
             return Err(unreadable());
         }
@@ -152,7 +212,12 @@ impl AwaitAuth {
     ) -> Result<(Authenticated, Vec<u8>), SealError> {
         self.unproven.keys.cipher.commit(request.next_iv);
         let id = cx.config.local_id.to_payload();
-        let datagram = self.unproven.seal_identity(Role::Responder, id, initial_contact)?;
-        Ok((self.unproven.into_authenticated(request.initial_contact), datagram))
+        let datagram = self
+            .unproven
+            .seal_identity(Role::Responder, id, initial_contact)?;
+        Ok((
+            self.unproven.into_authenticated(request.initial_contact),
+            datagram,
+        ))
     }
 }

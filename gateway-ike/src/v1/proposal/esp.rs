@@ -22,8 +22,11 @@ const CIPHERS: [EspCipher; 6] = [
     EspCipher::Aes128Gcm16,
     EspCipher::Aes256Gcm16,
 ];
-const INTEGRITIES: [EspIntegrity; 3] =
-    [EspIntegrity::HmacMd5, EspIntegrity::HmacSha1, EspIntegrity::HmacSha2_256];
+const INTEGRITIES: [EspIntegrity; 3] = [
+    EspIntegrity::HmacMd5,
+    EspIntegrity::HmacSha1,
+    EspIntegrity::HmacSha2_256,
+];
 
 /// What a Quick Mode may agree on: the tunnel's settings in the situation of this IKE SA.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +81,13 @@ pub(crate) fn select_esp(
 ) -> Result<(EspChoice, SaPayload), Diagnosis> {
     for ours in &terms.config.esp_proposals {
         for proposal in esp_alone(offer) {
-            let Some(peer_spi) = read_spi(proposal) else { continue };
+            let Some(peer_spi) = read_spi(proposal) else {
+                continue;
+            };
             for transform in &proposal.transforms {
-                let Some(theirs) = from_transform(transform) else { continue };
+                let Some(theirs) = from_transform(transform) else {
+                    continue;
+                };
                 if theirs.proposal == *ours && terms.allow(&theirs) {
                     let choice = terms.choice(theirs, peer_spi);
                     let answer = Proposal {
@@ -139,7 +146,10 @@ impl EspTerms<'_> {
             proposal: theirs.proposal,
             spi,
             lifetime: smaller_lifetime(ours.time, theirs.life),
-            kilobytes: [ours.kilobytes.map(u64::from), theirs_kilobytes].into_iter().flatten().min(),
+            kilobytes: [ours.kilobytes.map(u64::from), theirs_kilobytes]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 
@@ -155,12 +165,18 @@ impl EspTerms<'_> {
 
     fn describe(&self) -> String {
         let algorithms = describe_all(self.config.esp_proposals.iter().map(ToString::to_string));
-        format!("tunnel allows {algorithms}, {}, {}", describe_group(self.config.pfs), describe_mode(self.mode()))
+        format!(
+            "tunnel allows {algorithms}, {}, {}",
+            describe_group(self.config.pfs),
+            describe_mode(self.mode())
+        )
     }
 
     fn mismatch(&self, verb: &str, theirs: &SaPayload) -> Diagnosis {
-        let readings: Vec<_> =
-            esp_alone(theirs).flat_map(|proposal| &proposal.transforms).filter_map(from_transform).collect();
+        let readings: Vec<_> = esp_alone(theirs)
+            .flat_map(|proposal| &proposal.transforms)
+            .filter_map(from_transform)
+            .collect();
         let usable: Vec<_> = readings
             .iter()
             .filter(|reading| self.config.esp_proposals.contains(&reading.proposal))
@@ -175,7 +191,10 @@ impl EspTerms<'_> {
             );
         }
         let transforms = theirs.proposals.iter().flat_map(|proposal| {
-            proposal.transforms.iter().map(move |transform| describe(proposal.protocol, transform))
+            proposal
+                .transforms
+                .iter()
+                .map(move |transform| describe(proposal.protocol, transform))
         });
         let advice = if usable.is_empty() {
             "make ipsec.encryption and ipsec.authentication the same on both sides"
@@ -214,7 +233,12 @@ pub(crate) const fn key_lengths(proposal: &EspProposal) -> (usize, usize) {
 fn esp_alone(offer: &SaPayload) -> impl Iterator<Item = &Proposal> {
     offer.proposals.iter().filter(|proposal| {
         proposal.protocol == ProtocolId::ESP
-            && offer.proposals.iter().filter(|other| other.number == proposal.number).count() == 1
+            && offer
+                .proposals
+                .iter()
+                .filter(|other| other.number == proposal.number)
+                .count()
+                == 1
     })
 }
 
@@ -234,10 +258,17 @@ fn to_transform(
     attributes.extend(pfs.map(|group| Attribute::Tv(IpsecAttribute::GROUP_DESCRIPTION.0, group.number())));
     attributes.push(Attribute::Tv(IpsecAttribute::ENCAPSULATION_MODE.0, mode.0));
     attributes.extend(proposal.integrity.map(|integrity| {
-        Attribute::Tv(IpsecAttribute::AUTHENTICATION_ALGORITHM.0, integrity_number(integrity).0)
+        Attribute::Tv(
+            IpsecAttribute::AUTHENTICATION_ALGORITHM.0,
+            integrity_number(integrity).0,
+        )
     }));
     attributes.extend(key_len.map(|bits| Attribute::Tv(IpsecAttribute::KEY_LENGTH.0, bits)));
-    Transform { number, id: id.0, attributes }
+    Transform {
+        number,
+        id: id.0,
+        attributes,
+    }
 }
 
 /// What a transform stands for; `None` when we would not enforce all that it says.
@@ -264,7 +295,9 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
     let integrity = match number(IpsecAttribute::AUTHENTICATION_ALGORITHM) {
         None => None,
         Some(value) => Some(
-            INTEGRITIES.into_iter().find(|&integrity| u64::from(integrity_number(integrity).0) == value)?,
+            INTEGRITIES
+                .into_iter()
+                .find(|&integrity| u64::from(integrity_number(integrity).0) == value)?,
         ),
     };
     // E3: a cipher without integrity is not a combination, nor is an AEAD with a second one.
@@ -278,7 +311,12 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
     };
     let mode = EncapsulationMode(u16::try_from(number(IpsecAttribute::ENCAPSULATION_MODE)?).ok()?);
     let life = Lifetimes::read(&transform.attributes, LifeAttributes::IPSEC).ok()?;
-    Some(Reading { proposal: EspProposal { cipher, integrity }, group, mode, life })
+    Some(Reading {
+        proposal: EspProposal { cipher, integrity },
+        group,
+        mode,
+        life,
+    })
 }
 
 const fn cipher_numbers(cipher: EspCipher) -> (EspTransform, Option<u16>) {
@@ -301,7 +339,10 @@ const fn integrity_number(integrity: EspIntegrity) -> AuthAlgorithm {
 }
 
 fn describe_group(group: Option<DhGroup>) -> String {
-    group.map_or_else(|| "pfs off".to_owned(), |group| format!("pfs group{}", group.number()))
+    group.map_or_else(
+        || "pfs off".to_owned(),
+        |group| format!("pfs group{}", group.number()),
+    )
 }
 
 fn describe_mode(mode: EncapsulationMode) -> String {
@@ -318,7 +359,11 @@ fn describe_mode(mode: EncapsulationMode) -> String {
 }
 
 fn describe(protocol: ProtocolId, transform: &Transform) -> String {
-    let number = |kind: IpsecAttribute| transform.attribute(kind.0).and_then(|value| u16::try_from(value).ok());
+    let number = |kind: IpsecAttribute| {
+        transform
+            .attribute(kind.0)
+            .and_then(|value| u16::try_from(value).ok())
+    };
     if protocol != ProtocolId::ESP {
         return format!("{protocol:?}").to_lowercase();
     }
@@ -337,8 +382,10 @@ fn describe(protocol: ProtocolId, transform: &Transform) -> String {
     );
     let group = number(IpsecAttribute::GROUP_DESCRIPTION)
         .map_or_else(|| "pfs off".to_owned(), |group| format!("pfs group{group}"));
-    let mode = number(IpsecAttribute::ENCAPSULATION_MODE)
-        .map_or_else(|| "no mode".to_owned(), |mode| describe_mode(EncapsulationMode(mode)));
+    let mode = number(IpsecAttribute::ENCAPSULATION_MODE).map_or_else(
+        || "no mode".to_owned(),
+        |mode| describe_mode(EncapsulationMode(mode)),
+    );
     format!("{algorithms} ({group}, {mode})")
 }
 
@@ -349,20 +396,34 @@ mod tests {
     fn combinations() -> impl Iterator<Item = EspProposal> {
         CIPHERS.into_iter().flat_map(|cipher| {
             let aead = matches!(cipher, EspCipher::Aes128Gcm16 | EspCipher::Aes256Gcm16);
-            let integrities = if aead { vec![None] } else { INTEGRITIES.into_iter().map(Some).collect() };
-            integrities.into_iter().map(move |integrity| EspProposal { cipher, integrity })
+            let integrities = if aead {
+                vec![None]
+            } else {
+                INTEGRITIES.into_iter().map(Some).collect()
+            };
+            integrities
+                .into_iter()
+                .map(move |integrity| EspProposal { cipher, integrity })
         })
     }
 
     #[test]
     fn every_combination_reads_back_from_its_transform() {
-        let life = Lifetimes { seconds: Some(3600), kilobytes: Some(1_843_200) };
+        let life = Lifetimes {
+            seconds: Some(3600),
+            kilobytes: Some(1_843_200),
+        };
         for proposal in combinations() {
             for group in [None, Some(DhGroup::Modp1024)] {
                 let transform = to_transform(1, &proposal, group, EncapsulationMode::TUNNEL, life);
                 assert_eq!(
                     from_transform(&transform),
-                    Some(Reading { proposal: proposal.clone(), group, mode: EncapsulationMode::TUNNEL, life })
+                    Some(Reading {
+                        proposal: proposal.clone(),
+                        group,
+                        mode: EncapsulationMode::TUNNEL,
+                        life
+                    })
                 );
             }
         }
@@ -371,8 +432,14 @@ mod tests {
     /// P7, E3: nothing is accepted that would not be enforced, and nothing without integrity.
     #[test]
     fn transforms_that_we_would_not_enforce_as_written_are_unusable() {
-        let cbc = EspProposal { cipher: EspCipher::Aes128Cbc, integrity: Some(EspIntegrity::HmacSha1) };
-        let gcm = EspProposal { cipher: EspCipher::Aes128Gcm16, integrity: None };
+        let cbc = EspProposal {
+            cipher: EspCipher::Aes128Cbc,
+            integrity: Some(EspIntegrity::HmacSha1),
+        };
+        let gcm = EspProposal {
+            cipher: EspCipher::Aes128Gcm16,
+            integrity: None,
+        };
         let make = |proposal: &EspProposal, change: &dyn Fn(&mut Transform)| {
             let mut transform =
                 to_transform(1, proposal, None, EncapsulationMode::TUNNEL, Lifetimes::default());
@@ -381,12 +448,16 @@ mod tests {
         };
         let drop = |kind: IpsecAttribute| {
             move |transform: &mut Transform| {
-                transform.attributes.retain(|attribute| attribute.kind() != kind.0);
+                transform
+                    .attributes
+                    .retain(|attribute| attribute.kind() != kind.0);
             }
         };
         let add = |kind: IpsecAttribute, value: u16| {
             move |transform: &mut Transform| {
-                transform.attributes.retain(|attribute| attribute.kind() != kind.0);
+                transform
+                    .attributes
+                    .retain(|attribute| attribute.kind() != kind.0);
                 transform.attributes.push(Attribute::Tv(kind.0, value));
             }
         };
@@ -395,13 +466,26 @@ mod tests {
         assert_eq!(make(&cbc, &drop(IpsecAttribute::KEY_LENGTH)), None);
         assert_eq!(make(&cbc, &drop(IpsecAttribute::ENCAPSULATION_MODE)), None);
         assert_eq!(make(&cbc, &add(IpsecAttribute::KEY_LENGTH, 129)), None);
-        assert_eq!(make(&cbc, &add(IpsecAttribute::AUTHENTICATION_ALGORITHM, 6)), None);
-        assert_eq!(make(&cbc, &add(IpsecAttribute::EXTENDED_SEQUENCE_NUMBER, 1)), None);
+        assert_eq!(
+            make(&cbc, &add(IpsecAttribute::AUTHENTICATION_ALGORITHM, 6)),
+            None
+        );
+        assert_eq!(
+            make(&cbc, &add(IpsecAttribute::EXTENDED_SEQUENCE_NUMBER, 1)),
+            None
+        );
         assert_eq!(make(&cbc, &add(IpsecAttribute::KEY_ROUNDS, 9)), None);
         assert_eq!(make(&cbc, &add(IpsecAttribute::GROUP_DESCRIPTION, 1025)), None);
-        assert_eq!(make(&gcm, &add(IpsecAttribute::AUTHENTICATION_ALGORITHM, 2)), None);
+        assert_eq!(
+            make(&gcm, &add(IpsecAttribute::AUTHENTICATION_ALGORITHM, 2)),
+            None
+        );
         for id in (0..=u8::MAX).filter(|id| ![3, 12].contains(id)) {
-            assert_eq!(make(&cbc, &|transform: &mut Transform| transform.id = id), None, "transform {id}");
+            assert_eq!(
+                make(&cbc, &|transform: &mut Transform| transform.id = id),
+                None,
+                "transform {id}"
+            );
         }
     }
 }

@@ -29,7 +29,12 @@ pub(crate) fn offer_ike(config: &ConnectionConfig) -> SaPayload {
         .zip(&config.ike_proposals)
         .map(|(number, proposal)| to_transform(number, proposal, seconds))
         .collect();
-    SaPayload::new(vec![Proposal { number: 1, protocol: ProtocolId::IKE, spi: Vec::new(), transforms }])
+    SaPayload::new(vec![Proposal {
+        number: 1,
+        protocol: ProtocolId::IKE,
+        spi: Vec::new(),
+        transforms,
+    }])
 }
 
 /// As responder: our best proposal that the peer offers, and the SA payload that says so.
@@ -38,15 +43,24 @@ pub(crate) fn select_ike(
     offer: &SaPayload,
 ) -> Result<(IkeChoice, SaPayload), Diagnosis> {
     for ours in &config.ike_proposals {
-        for proposal in offer.proposals.iter().filter(|proposal| proposal.protocol == ProtocolId::IKE) {
+        for proposal in offer
+            .proposals
+            .iter()
+            .filter(|proposal| proposal.protocol == ProtocolId::IKE)
+        {
             for transform in &proposal.transforms {
-                let Some((theirs, life)) = from_transform(transform) else { continue };
+                let Some((theirs, life)) = from_transform(transform) else {
+                    continue;
+                };
                 if theirs == *ours {
                     let choice = IkeChoice {
                         proposal: theirs,
                         lifetime: smaller_lifetime(config.ike_lifetime, life),
                     };
-                    let answer = Proposal { transforms: vec![transform.clone()], ..proposal.clone() };
+                    let answer = Proposal {
+                        transforms: vec![transform.clone()],
+                        ..proposal.clone()
+                    };
                     return Ok((choice, SaPayload::new(vec![answer])));
                 }
             }
@@ -63,9 +77,18 @@ pub(crate) fn chosen_ike(config: &ConnectionConfig, answer: &SaPayload) -> Resul
         && let Some((theirs, life)) = from_transform(transform)
         && config.ike_proposals.contains(&theirs)
     {
-        return Ok(IkeChoice { proposal: theirs, lifetime: smaller_lifetime(config.ike_lifetime, life) });
+        return Ok(IkeChoice {
+            proposal: theirs,
+            lifetime: smaller_lifetime(config.ike_lifetime, life),
+        });
     }
-    Err(mismatch(config, format!("peer answers with {}, which was not offered", describe_offer(answer))))
+    Err(mismatch(
+        config,
+        format!(
+            "peer answers with {}, which was not offered",
+            describe_offer(answer)
+        ),
+    ))
 }
 
 /// The peer refused all we have, without saying what it wants.
@@ -90,11 +113,21 @@ fn to_transform(number: u8, proposal: &IkeProposal, seconds: u64) -> Transform {
     attributes.extend([
         Attribute::Tv(IkeAttribute::HASH_ALGORITHM.0, hash_number(proposal.hash).0),
         Attribute::Tv(IkeAttribute::GROUP_DESCRIPTION.0, proposal.group.number()),
-        Attribute::Tv(IkeAttribute::AUTHENTICATION_METHOD.0, AuthMethod::PRE_SHARED_KEY.0),
+        Attribute::Tv(
+            IkeAttribute::AUTHENTICATION_METHOD.0,
+            AuthMethod::PRE_SHARED_KEY.0,
+        ),
     ]);
-    let life = Lifetimes { seconds: Some(seconds), kilobytes: None };
+    let life = Lifetimes {
+        seconds: Some(seconds),
+        kilobytes: None,
+    };
     attributes.extend(life.to_attributes(LifeAttributes::IKE));
-    Transform { number, id: IkeTransform::KEY_IKE.0, attributes }
+    Transform {
+        number,
+        id: IkeTransform::KEY_IKE.0,
+        attributes,
+    }
 }
 
 /// The combination that a transform stands for; `None` when we would not enforce all that it says.
@@ -124,10 +157,19 @@ fn from_transform(transform: &Transform) -> Option<(IkeProposal, Lifetimes)> {
         u64::from(ours.0) == cipher && bits.map(u64::from) == key_len
     })?;
     let hash_value = number(IkeAttribute::HASH_ALGORITHM)?;
-    let hash = Hash::ALL.into_iter().find(|&hash| u64::from(hash_number(hash).0) == hash_value)?;
+    let hash = Hash::ALL
+        .into_iter()
+        .find(|&hash| u64::from(hash_number(hash).0) == hash_value)?;
     let group = DhGroup::from_number(number(IkeAttribute::GROUP_DESCRIPTION)?)?;
     let life = Lifetimes::read(&transform.attributes, LifeAttributes::IKE).ok()?;
-    Some((IkeProposal { encryption, hash, group }, life))
+    Some((
+        IkeProposal {
+            encryption,
+            hash,
+            group,
+        },
+        life,
+    ))
 }
 
 const fn encryption_numbers(encryption: Encryption) -> (IkeEncryption, Option<u16>) {
@@ -151,7 +193,13 @@ const fn hash_number(hash: Hash) -> IkeHash {
 }
 
 fn describe_offer(offer: &SaPayload) -> String {
-    describe_all(offer.proposals.iter().flat_map(|proposal| &proposal.transforms).map(describe))
+    describe_all(
+        offer
+            .proposals
+            .iter()
+            .flat_map(|proposal| &proposal.transforms)
+            .map(describe),
+    )
 }
 
 /// "3des/md5/group2" from the numbers alone, so that it names what we do not know too.
@@ -159,7 +207,11 @@ fn describe(transform: &Transform) -> String {
     if let Some((proposal, _)) = from_transform(transform) {
         return proposal.to_string();
     }
-    let number = |kind: IkeAttribute| transform.attribute(kind.0).and_then(|value| u16::try_from(value).ok());
+    let number = |kind: IkeAttribute| {
+        transform
+            .attribute(kind.0)
+            .and_then(|value| u16::try_from(value).ok())
+    };
     let cipher = number(IkeAttribute::ENCRYPTION_ALGORITHM);
     let key_len = number(IkeAttribute::KEY_LENGTH);
     let known = Encryption::ALL.into_iter().find(|&encryption| {
@@ -193,7 +245,11 @@ mod tests {
     use super::*;
 
     fn proposal(encryption: Encryption, hash: Hash, group: DhGroup) -> IkeProposal {
-        IkeProposal { encryption, hash, group }
+        IkeProposal {
+            encryption,
+            hash,
+            group,
+        }
     }
 
     #[test]
@@ -203,7 +259,10 @@ mod tests {
                 for group in DhGroup::ALL {
                     let proposal = proposal(encryption, hash, group);
                     let transform = to_transform(1, &proposal, 3600);
-                    let life = Lifetimes { seconds: Some(3600), kilobytes: None };
+                    let life = Lifetimes {
+                        seconds: Some(3600),
+                        kilobytes: None,
+                    };
                     assert_eq!(from_transform(&transform), Some((proposal, life)));
                 }
             }
@@ -213,20 +272,30 @@ mod tests {
     /// P7: nothing is accepted that would not be enforced.
     #[test]
     fn transforms_that_we_would_not_enforce_as_written_are_unusable() {
-        let good = to_transform(1, &proposal(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024), 3600);
+        let good = to_transform(
+            1,
+            &proposal(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024),
+            3600,
+        );
         let with = |kind: IkeAttribute, value: u16| {
             let mut transform = good.clone();
-            transform.attributes.retain(|attribute| attribute.kind() != kind.0);
+            transform
+                .attributes
+                .retain(|attribute| attribute.kind() != kind.0);
             transform.attributes.push(Attribute::Tv(kind.0, value));
             transform
         };
         let without = |kind: IkeAttribute| {
             let mut transform = good.clone();
-            transform.attributes.retain(|attribute| attribute.kind() != kind.0);
+            transform
+                .attributes
+                .retain(|attribute| attribute.kind() != kind.0);
             transform
         };
         let mut twice = good.clone();
-        twice.attributes.push(Attribute::Tv(IkeAttribute::HASH_ALGORITHM.0, 1));
+        twice
+            .attributes
+            .push(Attribute::Tv(IkeAttribute::HASH_ALGORITHM.0, 1));
         let rows = [
             ("another method", with(IkeAttribute::AUTHENTICATION_METHOD, 3)),
             ("xauth", with(IkeAttribute::AUTHENTICATION_METHOD, 65001)),
@@ -237,7 +306,10 @@ mod tests {
             ("a prf of its own", with(IkeAttribute::PRF, 1)),
             ("aes without key length", without(IkeAttribute::KEY_LENGTH)),
             ("aes with an odd key length", with(IkeAttribute::KEY_LENGTH, 127)),
-            ("3des with a key length", with(IkeAttribute::ENCRYPTION_ALGORITHM, 5)),
+            (
+                "3des with a key length",
+                with(IkeAttribute::ENCRYPTION_ALGORITHM, 5),
+            ),
             ("an own prime", with(IkeAttribute::GROUP_PRIME, 7)),
             ("an elliptic group type", with(IkeAttribute::GROUP_TYPE, 2)),
             ("the same attribute twice", twice),
@@ -251,8 +323,11 @@ mod tests {
 
     #[test]
     fn foreign_algorithms_are_named() {
-        let mut transform =
-            to_transform(1, &proposal(Encryption::TripleDes, Hash::Md5, DhGroup::Modp1024), 1);
+        let mut transform = to_transform(
+            1,
+            &proposal(Encryption::TripleDes, Hash::Md5, DhGroup::Modp1024),
+            1,
+        );
         assert_eq!(describe(&transform), "3des/md5/group2");
         transform.attributes[0] = Attribute::Tv(IkeAttribute::ENCRYPTION_ALGORITHM.0, 3);
         assert_eq!(describe(&transform), "blowfish_cbc/md5/group2");

@@ -48,18 +48,39 @@ impl AwaitAnswer {
         rng: &mut impl RandomSource,
     ) -> Result<(Self, Vec<u8>), SealError> {
         let nonce_i = nonce(rng);
-        let (private, public) = terms.config.pfs.map(|group| DhPrivate::generate(group, rng)).unzip();
-        let mut payloads = vec![Payload::Sa(offer_esp(terms, spi)), Payload::Nonce(nonce_i.clone())];
+        let (private, public) = terms
+            .config
+            .pfs
+            .map(|group| DhPrivate::generate(group, rng))
+            .unzip();
+        let mut payloads = vec![
+            Payload::Sa(offer_esp(terms, spi)),
+            Payload::Nonce(nonce_i.clone()),
+        ];
         payloads.extend(public.map(Payload::Ke));
-        payloads.push(Payload::Id(IdPayload::from_subnet(IpNet::V4(want.selectors.local))));
-        payloads.push(Payload::Id(IdPayload::from_subnet(IpNet::V4(want.selectors.peer))));
+        payloads.push(Payload::Id(IdPayload::from_subnet(IpNet::V4(
+            want.selectors.local,
+        ))));
+        payloads.push(Payload::Id(IdPayload::from_subnet(IpNet::V4(
+            want.selectors.peer,
+        ))));
         let message = keys
             .spis
             .message(ExchangeType::QUICK_MODE, message_id)
             .payloads(&payloads)?
             .hashed(|after| keys.skeyid.hash_1(message_id, after))?;
         let (datagram, iv) = keys.cipher.seal(&keys.cipher.phase_2_iv(message_id)?, message)?;
-        Ok((Self { want, message_id, spi, nonce_i, private, iv }, datagram))
+        Ok((
+            Self {
+                want,
+                message_id,
+                spi,
+                nonce_i,
+                private,
+                iv,
+            },
+            datagram,
+        ))
     }
 
     /// `<-- HDR*, HASH(2), SA, Nr [, KE ], IDci, IDcr`
@@ -72,7 +93,9 @@ impl AwaitAnswer {
     ) -> Result<Answer, Refusal> {
         let opened = keys.open(header, body, Some(&self.iv))?;
         let message = opened.message()?;
-        let expected = keys.skeyid.hash_2(self.message_id, &self.nonce_i, message.after_first());
+        let expected = keys
+            .skeyid
+            .hash_2(self.message_id, &self.nonce_i, message.after_first());
         check_hash(&expected, &message)?;
         // From here on the peer has proven itself.
         let contents = Contents::read(&message).map_err(end)?;
@@ -90,23 +113,48 @@ impl AwaitAnswer {
             return Err(end(selector_mismatch(terms.config, theirs)));
         }
         let public_r = required_public(self.private.is_some(), contents.public)?.map(<[u8]>::to_vec);
-        Ok(Answer { choice, nonce_r: contents.nonce.to_vec(), public_r, iv: opened.next_iv.clone() })
+        Ok(Answer {
+            choice,
+            nonce_r: contents.nonce.to_vec(),
+            public_r,
+            iv: opened.next_iv.clone(),
+        })
     }
 
     /// `HDR*, HASH(3) -->`
     pub(crate) fn on_answer(self, answer: Answer, keys: &SaKeys) -> Result<(Negotiated, Vec<u8>), Refusal> {
-        let Self { want, message_id, spi, nonce_i, private, .. } = self;
-        let Answer { choice, nonce_r, public_r, iv } = answer;
+        let Self {
+            want,
+            message_id,
+            spi,
+            nonce_i,
+            private,
+            ..
+        } = self;
+        let Answer {
+            choice,
+            nonce_r,
+            public_r,
+            iv,
+        } = answer;
         let shared = match (private, public_r) {
             (Some(private), Some(public)) => Some(private.agree(&public).map_err(|error| {
-                end(malformed(&format!("a quick mode key exchange that is invalid: {error}")))
+                end(malformed(&format!(
+                    "a quick mode key exchange that is invalid: {error}"
+                )))
             })?),
             (Some(_), None) | (None, _) => None,
         };
-        let source = KeySource { shared: shared.as_ref(), nonce_i: &nonce_i, nonce_r: &nonce_r };
+        let source = KeySource {
+            shared: shared.as_ref(),
+            nonce_i: &nonce_i,
+            nonce_r: &nonce_r,
+        };
         let hash = keys.skeyid.hash_3(message_id, &nonce_i, &nonce_r);
-        let message =
-            keys.spis.message(ExchangeType::QUICK_MODE, message_id).payload(&Payload::Hash(hash))?;
+        let message = keys
+            .spis
+            .message(ExchangeType::QUICK_MODE, message_id)
+            .payload(&Payload::Hash(hash))?;
         let (datagram, _) = keys.cipher.seal(&iv, message)?;
         let negotiated = Negotiated {
             pair: want.pair,

@@ -54,35 +54,55 @@ pub(crate) fn judge(
     keys.check_hash_1(header.message_id, &message)?;
     let contents = Contents::read(&message).map_err(end)?;
 
-    let refuse_selectors =
-        |diagnosis| Refusal::End(diagnosis, Some(NotifyType::INVALID_ID_INFORMATION));
+    let refuse_selectors = |diagnosis| Refusal::End(diagnosis, Some(NotifyType::INVALID_ID_INFORMATION));
     let (asked, shown) = match contents.ids {
         Some((initiator, responder)) => (
             client_range(responder)
                 .zip(client_range(initiator))
                 .map(|(local, peer)| SelectorPair { local, peer }),
-            format!("peer asks for {} to {}", describe_client(responder), describe_client(initiator)),
+            format!(
+                "peer asks for {} to {}",
+                describe_client(responder),
+                describe_client(initiator)
+            ),
         ),
         // RFC 2409 section 5.5: without identities the SA is for the two ends themselves.
         None => {
             let host = |address: Ipv4Addr| Ipv4Net::from(address);
             let (local, peer) = (host(terms.config.local), host(terms.config.peer));
-            (Some(SelectorPair { local, peer }), format!("peer asks for {local} to {peer}"))
+            (
+                Some(SelectorPair { local, peer }),
+                format!("peer asks for {local} to {peer}"),
+            )
         }
     };
     let found = asked.and_then(|selectors| find_pair(terms.config, selectors).map(|pair| (pair, selectors)));
     let Some((pair, selectors)) = found else {
         return Err(refuse_selectors(selector_mismatch(terms.config, shown)));
     };
-    let want = Want { pair, selectors, replaces: None };
+    let want = Want {
+        pair,
+        selectors,
+        replaces: None,
+    };
 
     let (choice, answer) = select_esp(terms, contents.sa, spi).map_err(end)?;
     let public_i = required_public(terms.config.pfs.is_some(), contents.public)?.map(<[u8]>::to_vec);
     let mut payloads = vec![Payload::Sa(answer)];
-    payloads.extend(contents.ids.into_iter().flat_map(|(initiator, responder)| {
-        [Payload::Id(initiator.clone()), Payload::Id(responder.clone())]
-    }));
-    Ok(Request { want, spi, choice, payloads, nonce_i: contents.nonce.to_vec(), public_i, iv: opened.next_iv.clone() })
+    payloads.extend(
+        contents.ids.into_iter().flat_map(|(initiator, responder)| {
+            [Payload::Id(initiator.clone()), Payload::Id(responder.clone())]
+        }),
+    );
+    Ok(Request {
+        want,
+        spi,
+        choice,
+        payloads,
+        nonce_i: contents.nonce.to_vec(),
+        public_i,
+        iv: opened.next_iv.clone(),
+    })
 }
 
 impl Request {
@@ -94,7 +114,15 @@ impl Request {
         terms: EspTerms<'_>,
         rng: &mut impl RandomSource,
     ) -> Result<(AwaitConfirmation, Negotiated, Vec<u8>), Refusal> {
-        let Self { want, spi, choice, mut payloads, nonce_i, public_i, iv } = self;
+        let Self {
+            want,
+            spi,
+            choice,
+            mut payloads,
+            nonce_i,
+            public_i,
+            iv,
+        } = self;
         let nonce_r = nonce(rng);
         let mut middle = vec![Payload::Nonce(nonce_r.clone())];
         let shared = match (terms.config.pfs, public_i) {
@@ -102,7 +130,9 @@ impl Request {
                 let (private, public_r) = DhPrivate::generate(group, rng);
                 middle.push(Payload::Ke(public_r));
                 Some(private.agree(&public_i).map_err(|error| {
-                    end(malformed(&format!("a quick mode key exchange that is invalid: {error}")))
+                    end(malformed(&format!(
+                        "a quick mode key exchange that is invalid: {error}"
+                    )))
                 })?)
             }
             (Some(_), None) | (None, _) => None,
@@ -114,7 +144,11 @@ impl Request {
             .payloads(&payloads)?
             .hashed(|after| keys.skeyid.hash_2(message_id, &nonce_i, after))?;
         let (datagram, iv) = keys.cipher.seal(&iv, message)?;
-        let source = KeySource { shared: shared.as_ref(), nonce_i: &nonce_i, nonce_r: &nonce_r };
+        let source = KeySource {
+            shared: shared.as_ref(),
+            nonce_i: &nonce_i,
+            nonce_r: &nonce_r,
+        };
         let negotiated = Negotiated {
             pair: want.pair,
             selectors: want.selectors,
@@ -123,7 +157,16 @@ impl Request {
             outbound: esp_sa(&keys.skeyid, &choice, choice.spi, source),
             choice,
         };
-        Ok((AwaitConfirmation { message_id, nonce_i, nonce_r, iv }, negotiated, datagram))
+        Ok((
+            AwaitConfirmation {
+                message_id,
+                nonce_i,
+                nonce_r,
+                iv,
+            },
+            negotiated,
+            datagram,
+        ))
     }
 }
 

@@ -1,0 +1,680 @@
+//! Two endpoints on virtual time, and the network between them.
+//!
+//! The network loses, repeats, delays and reorders what a seed says, and may have a NAT in front of one end. The driver's part is
+//! played by [`Node`]: it installs what the events say, and checks what must hold at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use gateway_common::Spi;
+use gateway_ike::config::{
+    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity,
+    IkeProposal, IkeVersion, PairIndex, Phase1Mode, Psk, SelectorPair,
+};
+use gateway_ike::crypto::{DhGroup, Encryption, Hash, RandomSource, SeededRandom};
+use gateway_ike::event::{ChildId, ChildSa};
+use gateway_ike::{Diagnosis, Endpoint, EndpointConfig, Event, TransmitKind};
+
+/// The tunnel of every test.
+pub(crate) const TUNNEL: ConnectionId = ConnectionId(7);
+/// Its first selector pair.
+pub(crate) const FIRST: PairIndex = PairIndex(0);
+
+const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// Address of A behind a NAT that has A's address outside.
+const A_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+
+/// One of the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    A,
+    B,
+}
+
+impl End {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// Settings of an end as tests change them.
+pub(crate) struct Side {
+    pub(crate) local: Ipv4Addr,
+    pub(crate) peer: Ipv4Addr,
+    pub(crate) local_id: Identity,
+    pub(crate) peer_id: Identity,
+    pub(crate) psk: &'static str,
+    pub(crate) ike: Vec<IkeProposal>,
+    pub(crate) ike_lifetime: Duration,
+    pub(crate) esp: Vec<EspProposal>,
+    pub(crate) pfs: Option<DhGroup>,
+    pub(crate) lifetime: ChildLifetime,
+    pub(crate) selectors: Vec<SelectorPair>,
+    pub(crate) may_initiate: bool,
+    pub(crate) keep_up: bool,
+    pub(crate) force_udp: bool,
+    pub(crate) dpd_delay: Option<Duration>,
+}
+
+impl Side {
+    fn new(end: End) -> Self {
+        let (local, peer) = match end {
+            End::A => (A, B),
+            End::B => (B, A),
+        };
+        let pair = |n: u8| {
+            let (a, b) = (
+                format!("10.1.{n}.0/24").parse().unwrap(),
+                format!("10.2.{n}.0/24").parse().unwrap(),
+            );
+            match end {
+                End::A => SelectorPair { local: a, peer: b },
+                End::B => SelectorPair { local: b, peer: a },
+            }
+        };
+        Self {
+            local,
+            peer,
+            local_id: Identity::Ipv4(local),
+            peer_id: Identity::Ipv4(peer),
+            psk: "a key that both ends know",
+            ike: vec![ike(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024)],
+            ike_lifetime: Duration::from_secs(86_400),
+            esp: vec![esp(EspCipher::Aes128Cbc, Some(EspIntegrity::HmacSha1))],
+            pfs: None,
+            lifetime: ChildLifetime {
+                time: Duration::from_secs(3600),
+                kilobytes: None,
+            },
+            selectors: vec![pair(0), pair(1)],
+            may_initiate: true,
+            keep_up: false,
+            force_udp: false,
+            dpd_delay: None,
+        }
+    }
+
+    pub(crate) fn config(&self) -> ConnectionConfig {
+        ConnectionConfig {
+            id: TUNNEL,
+            local: self.local,
+            peer: self.peer,
+            local_id: self.local_id.clone(),
+            peer_id: self.peer_id.clone(),
+            psk: Psk::new(self.psk.as_bytes().to_vec()),
+            version: IkeVersion::V1,
+            mode: Phase1Mode::Main,
+            ike_proposals: self.ike.clone(),
+            ike_lifetime: self.ike_lifetime,
+            esp_proposals: self.esp.clone(),
+            pfs: self.pfs,
+            child_lifetime: self.lifetime,
+            selectors: self.selectors.clone(),
+            may_initiate: self.may_initiate,
+            keep_up: self.keep_up,
+            force_udp_encapsulation: self.force_udp,
+            dpd_delay: self.dpd_delay,
+        }
+    }
+}
+
+pub(crate) fn ike(encryption: Encryption, hash: Hash, group: DhGroup) -> IkeProposal {
+    IkeProposal {
+        encryption,
+        hash,
+        group,
+    }
+}
+
+pub(crate) fn esp(cipher: EspCipher, integrity: Option<EspIntegrity>) -> EspProposal {
+    EspProposal { cipher, integrity }
+}
+
+/// Both ends before they start.
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) a: Side,
+    pub(crate) b: Side,
+    /// A NAT in front of A.
+    pub(crate) nat: bool,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self {
+            seed: 1,
+            a: Side::new(End::A),
+            b: Side::new(End::B),
+            nat: false,
+        }
+    }
+
+    pub(crate) fn both(mut self, change: impl Fn(&mut Side)) -> Self {
+        change(&mut self.a);
+        change(&mut self.b);
+        self
+    }
+
+    pub(crate) fn behind_nat(mut self) -> Self {
+        self.nat = true;
+        self.a.local = A_INSIDE;
+        self
+    }
+
+    pub(crate) fn start(self) -> Pair {
+        Pair::new(self)
+    }
+}
+
+/// A Child SA as the driver has installed it.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) sa: ChildSa,
+    inbound_used: bool,
+}
+
+/// One end with its driver.
+pub(crate) struct Node {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) installed: BTreeMap<ChildId, Installed>,
+    /// What seals for each pair.
+    pub(crate) sealing: BTreeMap<PairIndex, ChildId>,
+    pub(crate) ike_sas: BTreeSet<String>,
+    pub(crate) failures: Vec<Diagnosis>,
+    pub(crate) log: Vec<String>,
+    /// Every SPI that was ever installed inbound.
+    spis: BTreeSet<Spi>,
+    peer_port: Option<u16>,
+}
+
+/// What travels.
+#[derive(Clone, Debug)]
+enum Cargo {
+    Ike(Vec<u8>),
+    Keepalive,
+    Esp(Spi),
+}
+
+#[derive(Clone, Debug)]
+struct Packet {
+    to: End,
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+    cargo: Cargo,
+}
+
+/// How the network treats packets, in percent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) loss: u32,
+    pub(crate) duplicates: u32,
+    pub(crate) delay: Duration,
+    /// Up to so much more, at random: packets overtake each other.
+    pub(crate) jitter: Duration,
+}
+
+impl Weather {
+    pub(crate) const FAIR: Self = Self {
+        loss: 0,
+        duplicates: 0,
+        delay: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+    };
+}
+
+/// A decision about one IKE datagram: who sends it, the how manieth of that end, and its octets.
+pub(crate) type Filter = Box<dyn FnMut(End, usize, &[u8]) -> Fate>;
+
+/// What becomes of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Deliver,
+    Lose,
+    Duplicate,
+}
+
+pub(crate) struct Pair {
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) a: Node,
+    pub(crate) b: Node,
+    pub(crate) weather: Weather,
+    pub(crate) filter: Option<Filter>,
+    /// Datagrams of A and B so far, with their times.
+    pub(crate) sent: Vec<(Duration, End, Vec<u8>)>,
+    pub(crate) keepalives: usize,
+    counts: [usize; 2],
+    rng: SeededRandom,
+    air: BTreeMap<(Instant, u64), Packet>,
+    next_packet: u64,
+    nat: bool,
+    /// Outside port of the NAT for each inside port, plus one for each rebinding.
+    pub(crate) nat_shift: u16,
+    /// ESP packets that arrived for an SPI that was not installed.
+    pub(crate) lost_esp: Vec<(Duration, End, Spi)>,
+    pub(crate) delivered_esp: usize,
+}
+
+impl Pair {
+    fn new(setup: Setup) -> Self {
+        let now = Instant::now();
+        let seed = |end: u8| {
+            let mut octets = [end; 32];
+            octets[..8].copy_from_slice(&setup.seed.to_be_bytes());
+            octets
+        };
+        let node = |side: &Side, end: u8| {
+            let mut endpoint = Endpoint::new(EndpointConfig::new(seed(end)));
+            endpoint.put_connection(now, side.config());
+            Node::new(endpoint)
+        };
+        let mut pair = Self {
+            now,
+            start: now,
+            a: node(&setup.a, 1),
+            b: node(&setup.b, 2),
+            weather: Weather::FAIR,
+            filter: None,
+            sent: Vec::new(),
+            keepalives: 0,
+            counts: [0; 2],
+            rng: SeededRandom::new(seed(3)),
+            air: BTreeMap::new(),
+            next_packet: 0,
+            nat: setup.nat,
+            nat_shift: 0,
+            lost_esp: Vec::new(),
+            delivered_esp: 0,
+        };
+        pair.settle();
+        pair
+    }
+
+    /// Established by A, one Child SA for the first pair.
+    pub(crate) fn established(setup: Setup) -> Self {
+        let mut pair = setup.start();
+        pair.initiate(End::A);
+        pair.run_for(Duration::from_secs(1));
+        pair.assert_up(1);
+        pair
+    }
+
+    pub(crate) fn node(&self, end: End) -> &Node {
+        match end {
+            End::A => &self.a,
+            End::B => &self.b,
+        }
+    }
+
+    pub(crate) fn node_mut(&mut self, end: End) -> &mut Node {
+        match end {
+            End::A => &mut self.a,
+            End::B => &mut self.b,
+        }
+    }
+
+    /// Lets a command or a datagram act on one end, then plays the driver.
+    pub(crate) fn with<T>(&mut self, end: End, act: impl FnOnce(&mut Endpoint, Instant) -> T) -> T {
+        let now = self.now;
+        let result = act(&mut self.node_mut(end).endpoint, now);
+        self.settle();
+        result
+    }
+
+    pub(crate) fn initiate(&mut self, end: End) {
+        self.with(end, |endpoint, now| endpoint.initiate(now, TUNNEL, FIRST));
+    }
+
+    /// Replaces one end by a new one that knows nothing.
+    pub(crate) fn restart(&mut self, end: End, side: &Side) {
+        let mut endpoint = Endpoint::new(EndpointConfig::new([77; 32]));
+        endpoint.put_connection(self.now, side.config());
+        *self.node_mut(end) = Node::new(endpoint);
+        self.settle();
+    }
+
+    /// Drains both ends as the driver does.
+    fn settle(&mut self) {
+        for end in [End::A, End::B] {
+            let now = self.now - self.start;
+            let node = self.node_mut(end);
+            while let Some(event) = node.endpoint.poll_event() {
+                node.on_event(now, event);
+            }
+            while let Some(transmit) = self.node_mut(end).endpoint.poll_transmit() {
+                let cargo = match transmit.kind {
+                    TransmitKind::NatKeepalive => {
+                        self.keepalives += 1;
+                        Cargo::Keepalive
+                    }
+                    TransmitKind::Ike => Cargo::Ike(transmit.payload),
+                };
+                self.transmit(end, transmit.local, transmit.peer, cargo);
+            }
+        }
+    }
+
+    fn transmit(&mut self, from: End, local: SocketAddrV4, peer: SocketAddrV4, cargo: Cargo) {
+        let mut fate = Fate::Deliver;
+        if let Cargo::Ike(octets) = &cargo {
+            let index = from as usize;
+            let count = self.counts[index];
+            self.counts[index] += 1;
+            self.sent.push((self.now - self.start, from, octets.clone()));
+            if let Some(filter) = &mut self.filter {
+                fate = filter(from, count, octets);
+            }
+        }
+        let copies = match fate {
+            Fate::Lose => 0,
+            Fate::Deliver => 1 + u32::from(self.percent() < self.weather.duplicates),
+            Fate::Duplicate => 2,
+        };
+        let (source, destination) = self.translate(from, local, peer);
+        for _ in 0..copies {
+            if self.percent() < self.weather.loss {
+                continue;
+            }
+            let at = self.now + self.weather.delay + self.jitter();
+            let packet = Packet {
+                to: from.other(),
+                source,
+                destination,
+                cargo: cargo.clone(),
+            };
+            self.air.insert((at, self.next_packet), packet);
+            self.next_packet += 1;
+        }
+    }
+
+    /// The NAT: A's inside ports 500 and 4500 are others outside.
+    fn translate(&self, from: End, local: SocketAddrV4, peer: SocketAddrV4) -> (SocketAddrV4, SocketAddrV4) {
+        if !self.nat {
+            return (local, peer);
+        }
+        match from {
+            End::A => (SocketAddrV4::new(A, local.port() + 30_000 + self.nat_shift), peer),
+            End::B => {
+                let inside = peer.port().wrapping_sub(30_000 + self.nat_shift);
+                // A packet to a port without a mapping never arrives.
+                let port = if [500, 4500].contains(&inside) { inside } else { 9 };
+                (local, SocketAddrV4::new(A_INSIDE, port))
+            }
+        }
+    }
+
+    /// One ESP packet from `from` for the pair, if there is an SA to seal with.
+    pub(crate) fn send_esp(&mut self, from: End, pair: PairIndex) -> bool {
+        let node = self.node(from);
+        let Some(installed) = node.sealing.get(&pair).and_then(|id| node.installed.get(id)) else {
+            return false;
+        };
+        let sa = &installed.sa;
+        let port = |udp: Option<u16>| udp.unwrap_or(0);
+        let local = SocketAddrV4::new(sa.local, port(sa.encapsulation.map(|udp| udp.local_port)));
+        let peer_port = node
+            .peer_port
+            .or_else(|| sa.encapsulation.map(|udp| udp.peer_port));
+        let peer = SocketAddrV4::new(sa.peer, port(peer_port));
+        let spi = sa.outbound.spi;
+        let destination_is_there =
+            !self.nat || from == End::A || self.translate(from, local, peer).1.port() != 9;
+        if destination_is_there {
+            self.transmit(from, local, peer, Cargo::Esp(spi));
+        }
+        true
+    }
+
+    /// Moves on to the next thing that happens, or to `until`. False when nothing happens before.
+    fn step(&mut self, until: Instant) -> bool {
+        let packet = self.air.first_key_value().map(|((at, _), _)| *at);
+        let timers = [&self.a, &self.b]
+            .into_iter()
+            .filter_map(|node| node.endpoint.poll_timeout())
+            .min();
+        let Some(next) = packet
+            .into_iter()
+            .chain(timers)
+            .min()
+            .filter(|next| *next <= until)
+        else {
+            self.now = until;
+            return false;
+        };
+        self.now = self.now.max(next);
+        let now = self.now;
+        if packet == Some(next) {
+            if let Some((_, packet)) = self.air.pop_first() {
+                self.deliver(packet);
+            }
+        } else {
+            for end in [End::A, End::B] {
+                let endpoint = &mut self.node_mut(end).endpoint;
+                if endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                    endpoint.handle_timeout(now);
+                }
+            }
+        }
+        self.settle();
+        true
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        let now = self.now;
+        let since = now - self.start;
+        match packet.cargo {
+            Cargo::Keepalive => {}
+            Cargo::Ike(octets) => {
+                let node = self.node_mut(packet.to);
+                node.endpoint
+                    .handle_datagram(now, packet.destination, packet.source, &octets);
+            }
+            Cargo::Esp(spi) => {
+                let node = self.node_mut(packet.to);
+                let found = node
+                    .installed
+                    .iter_mut()
+                    .find(|(_, installed)| installed.sa.inbound.spi == spi);
+                if let Some((&id, installed)) = found {
+                    let first = !std::mem::replace(&mut installed.inbound_used, true);
+                    node.endpoint.note_inbound_traffic(now, TUNNEL);
+                    if first {
+                        node.endpoint.child_inbound_used(now, id);
+                    }
+                    self.delivered_esp += 1;
+                } else {
+                    self.lost_esp.push((since, packet.to, spi));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+    }
+
+    /// Runs with an ESP packet each way every `interval`; traffic that finds no SA asks for one.
+    pub(crate) fn run_with_traffic(&mut self, time: Duration, interval: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            for end in [End::A, End::B] {
+                if !self.send_esp(end, FIRST) {
+                    self.initiate(end);
+                }
+            }
+            self.run_for(interval.min(until - self.now));
+        }
+    }
+
+    fn percent(&mut self) -> u32 {
+        self.random() % 100
+    }
+
+    fn jitter(&mut self) -> Duration {
+        self.weather.jitter * (self.random() % 1000) / 1000
+    }
+
+    fn random(&mut self) -> u32 {
+        let mut octets = [0; 4];
+        self.rng.fill(&mut octets);
+        u32::from_be_bytes(octets)
+    }
+
+    /// Both ends hold the same `count` Child SAs with mirrored keys, and what one seals with the other opens with.
+    #[track_caller]
+    pub(crate) fn assert_up(&self, count: usize) {
+        self.assert_mirrored();
+        for end in [End::A, End::B] {
+            let node = self.node(end);
+            assert_eq!(
+                node.installed.len(),
+                count,
+                "child sas of {end:?}: {:#?}",
+                node.log
+            );
+            assert!(!node.sealing.is_empty(), "{end:?} does not seal: {:#?}", node.log);
+        }
+    }
+
+    /// Every SA that one end seals with is installed inbound on the other, with the same keys.
+    #[track_caller]
+    pub(crate) fn assert_mirrored(&self) {
+        for end in [End::A, End::B] {
+            let (node, other) = (self.node(end), self.node(end.other()));
+            for id in node.sealing.values() {
+                let ours = &node.installed[id].sa;
+                let theirs = other
+                    .installed
+                    .values()
+                    .map(|installed| &installed.sa)
+                    .find(|sa| sa.inbound.spi == ours.outbound.spi)
+                    .unwrap_or_else(|| panic!("{end:?} seals with an SA that the other end does not have"));
+                assert_eq!(
+                    theirs.inbound.encryption_key.expose(),
+                    ours.outbound.encryption_key.expose()
+                );
+                assert_eq!(
+                    theirs.inbound.integrity_key.expose(),
+                    ours.outbound.integrity_key.expose()
+                );
+                assert_eq!(theirs.outbound.spi, ours.inbound.spi);
+                assert_eq!(
+                    theirs.outbound.encryption_key.expose(),
+                    ours.inbound.encryption_key.expose()
+                );
+                assert_eq!(
+                    theirs.outbound.integrity_key.expose(),
+                    ours.inbound.integrity_key.expose()
+                );
+                assert_eq!(theirs.proposal, ours.proposal);
+                assert_eq!(theirs.selectors.local, ours.selectors.peer);
+                assert_eq!(theirs.selectors.peer, ours.selectors.local);
+                assert_eq!(theirs.octets, ours.octets);
+            }
+        }
+    }
+
+    /// Nothing is left on either end.
+    #[track_caller]
+    pub(crate) fn assert_empty(&self) {
+        for end in [End::A, End::B] {
+            let node = self.node(end);
+            assert!(node.installed.is_empty(), "{end:?}: {:#?}", node.log);
+            assert!(node.ike_sas.is_empty(), "{end:?}: {:#?}", node.log);
+            assert!(
+                node.endpoint.snapshots(self.now).is_empty(),
+                "{end:?}: {:#?}",
+                node.log
+            );
+        }
+    }
+}
+
+impl Node {
+    fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            installed: BTreeMap::new(),
+            sealing: BTreeMap::new(),
+            ike_sas: BTreeSet::new(),
+            failures: Vec::new(),
+            log: Vec::new(),
+            spis: BTreeSet::new(),
+            peer_port: None,
+        }
+    }
+
+    /// What a driver does with an event, with the checks that a driver need not make.
+    fn on_event(&mut self, now: Duration, event: Event) {
+        let at = now.as_secs_f64();
+        match event {
+            Event::IkeUp {
+                spis,
+                initiator,
+                algorithms,
+                nat,
+                rekeyed,
+                ..
+            } => {
+                self.log.push(format!(
+                    "{at:.3} ike up {spis:?} {algorithms} {initiator} {nat} {rekeyed}"
+                ));
+                assert!(self.ike_sas.insert(format!("{spis:?}")), "the same ike sa twice");
+            }
+            Event::IkeDown { spis, last, .. } => {
+                self.log.push(format!("{at:.3} ike down {spis:?}"));
+                assert!(
+                    self.ike_sas.remove(&format!("{spis:?}")),
+                    "an ike sa that was not up"
+                );
+                assert_eq!(last, self.ike_sas.is_empty());
+            }
+            Event::InstallChild { child, replaces } => {
+                self.log.push(format!(
+                    "{at:.3} install {:?} {:?} for {replaces:?}",
+                    child.id, child.inbound.spi
+                ));
+                assert!(
+                    self.spis.insert(child.inbound.spi),
+                    "an inbound spi was used twice"
+                );
+                assert!(replaces.is_none_or(|old| self.installed.contains_key(&old)));
+                let installed = Installed {
+                    sa: *child,
+                    inbound_used: false,
+                };
+                assert!(
+                    self.installed.insert(installed.sa.id, installed).is_none(),
+                    "a child id was used twice"
+                );
+            }
+            Event::UseOutbound { child } => {
+                self.log.push(format!("{at:.3} use {child:?}"));
+                let pair = self.installed[&child].sa.pair;
+                self.sealing.insert(pair, child);
+            }
+            Event::RemoveChild { child } => {
+                self.log.push(format!("{at:.3} remove {child:?}"));
+                let removed = self.installed.remove(&child);
+                assert!(removed.is_some(), "a child sa that was not installed");
+                self.sealing.retain(|_, sealing| *sealing != child);
+            }
+            Event::PeerPortChanged { encapsulation, .. } => {
+                self.log
+                    .push(format!("{at:.3} peer port {}", encapsulation.peer_port));
+                self.peer_port = Some(encapsulation.peer_port);
+            }
+            Event::Failed { diagnosis, .. } => {
+                self.log.push(format!("{at:.3} failed {diagnosis}"));
+                self.failures.push(diagnosis);
+            }
+            Event::Note { text, .. } => self.log.push(format!("{at:.3} {text}")),
+        }
+    }
+}
