@@ -6,6 +6,8 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod control_socket;
+pub mod dataplane;
 pub mod net;
 pub mod status;
 pub mod xdp;
+pub mod xsk;

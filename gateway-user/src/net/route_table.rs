@@ -96,6 +96,8 @@ pub struct RouteTable {
     neighbours: Vec<((u32, u32), [u8; 6])>,
     egress: Vec<Egress>,
     slow_path: Option<Adjacency>,
+    /// First address of each interface.
+    addresses: Vec<(u32, Ipv4Addr)>,
 }
 
 impl RouteTable {
@@ -126,7 +128,14 @@ impl RouteTable {
             neighbours,
             egress,
             slow_path,
+            addresses: Vec::new(),
         }
+    }
+
+    /// Adds the host's addresses, for packets that the gateway originates: interface and address, the primary one first.
+    #[must_use]
+    pub fn with_addresses(self, addresses: Vec<(u32, Ipv4Addr)>) -> Self {
+        Self { addresses, ..self }
     }
 
     /// Where a packet for `destination` goes.
@@ -146,6 +155,16 @@ impl RouteTable {
     /// How a frame reaches the kernel through the helper veth; `None` when there is no slow path.
     pub fn slow_path_adjacency(&self) -> Option<Adjacency> {
         self.slow_path
+    }
+
+    /// Whether the address is one of the host's own, loopback and broadcasts included.
+    pub fn is_own(&self, addr: Ipv4Addr) -> bool {
+        longest_match(&self.local, addr).is_some()
+    }
+
+    /// The address by which the host is known on an interface.
+    pub fn address_of(&self, ifindex: u32) -> Option<Ipv4Addr> {
+        self.addresses.iter().find(|entry| entry.0 == ifindex).map(|entry| entry.1)
     }
 
     fn adjacency(&self, ifindex: u32, hop: Ipv4Addr) -> Option<Adjacency> {
@@ -307,6 +326,15 @@ mod tests {
         check("127.0.0.1", NextHop::SlowPath);
         check("10.77.1.3", NextHop::SlowPath);
         check("10.88.0.1", NextHop::SlowPath);
+    }
+
+    #[test]
+    fn own_addresses_are_known_by_interface() {
+        let address = Ipv4Addr::new(10, 77, 1, 1);
+        let table = table().with_addresses(vec![(LAN, address), (LAN, Ipv4Addr::new(10, 77, 1, 9))]);
+        assert_eq!((table.address_of(LAN), table.address_of(WAN)), (Some(address), None));
+        assert!(table.is_own(address) && table.is_own(Ipv4Addr::LOCALHOST));
+        assert!(!table.is_own(Ipv4Addr::new(10, 77, 1, 2)));
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! The boundary between control and data plane, as messages that could cross a socket.
+
+use gateway_esp::{InboundSa, OutboundSa};
+
+/// A change that control asks for.
+///
+/// Order on install: inbound SA, then its map entry; outbound SA, then [`Message::Switch`]. Removal is the other way round. A message
+/// with an index beyond the [`super::Capacity`] is refused: logged, and without effect.
+#[derive(Debug)]
+pub enum Message {
+    /// A policy exists. Its packets wait until a [`Message::Switch`] names an outbound SA.
+    InstallPolicy {
+        /// Index of the policy.
+        index: u32,
+        /// Generation of the index, the same as in the map.
+        generation: u32,
+        /// Number of the tunnel.
+        tunnel: u32,
+    },
+    /// A policy is gone; packets that wait for it are dropped.
+    RemovePolicy {
+        /// Index of the policy.
+        index: u32,
+    },
+    /// An SA from the peer.
+    InstallInbound {
+        /// Index of the SA.
+        index: u32,
+        /// Generation of the index, the same as in the map.
+        generation: u32,
+        /// Number of the tunnel.
+        tunnel: u32,
+        /// Keys, selectors and replay window.
+        sa: Box<InboundSa>,
+    },
+    /// An SA from the peer is gone.
+    RemoveInbound {
+        /// Index of the SA.
+        index: u32,
+    },
+    /// An SA to the peer. Nothing uses it before a [`Message::Switch`].
+    InstallOutbound {
+        /// Index of the SA.
+        index: u32,
+        /// Number of the tunnel.
+        tunnel: u32,
+        /// Keys, endpoints and sequence numbers.
+        sa: Box<OutboundSa>,
+        /// Octets of inner packets after which it carries nothing more (hard lifetime).
+        octets_limit: Option<u64>,
+    },
+    /// An SA to the peer is gone; policies that still name it wait for another.
+    RemoveOutbound {
+        /// Index of the SA.
+        index: u32,
+    },
+    /// Which outbound SA a policy uses. Packets that waited leave at once.
+    Switch {
+        /// Index of the policy.
+        policy: u32,
+        /// Index of the SA; `None`: packets wait.
+        outbound: Option<u32>,
+    },
+}
+
+/// What control learns without asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataplaneEvent {
+    /// A packet waits for an SA. At most one per policy and second.
+    Acquire {
+        /// Index of the policy.
+        policy: u32,
+        /// Number of the tunnel.
+        tunnel: u32,
+    },
+    /// The peer uses an inbound SA for the first time, so the SA before it can go.
+    InboundFirstUse {
+        /// Index of the SA.
+        index: u32,
+        /// Generation of the index.
+        generation: u32,
+    },
+    /// A worker ended. Packets of its queue are dropped from here on.
+    WorkerFailed {
+        /// RX queue index.
+        queue: u32,
+        /// Why.
+        error: String,
+    },
+}
+
+/// Takes events; called from the workers, so it must not wait.
+pub type EventSink = dyn Fn(DataplaneEvent) + Send + Sync;

@@ -1,0 +1,413 @@
+//! What workers look packets up in: one slot per index, each swapped by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use gateway_esp::{InboundSa, OutboundSa};
+
+use super::counters::SharedDrops;
+use super::{Counters, Message, SaCounters, TunnelCounters};
+use crate::net::RouteTable;
+
+/// Nanoseconds since the start of the data plane; never 0.
+pub(super) type Nanoseconds = u64;
+
+/// In [`Policy::outbound`]: no SA.
+const NO_SA: u32 = u32::MAX;
+/// Nanoseconds between two acquire events of one policy.
+const ACQUIRE_INTERVAL: Nanoseconds = 1_000_000_000;
+
+/// How many of each there can be; indices and tunnel numbers are below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Policies.
+    pub policies: u32,
+    /// SAs in each direction.
+    pub sas: u32,
+    /// Tunnels.
+    pub tunnels: u32,
+}
+
+/// The tables of all workers. Installing one SA swaps one slot.
+#[derive(Debug)]
+pub(super) struct Tables {
+    policies: Box<[ArcSwapOption<Policy>]>,
+    inbound: Box<[ArcSwapOption<Inbound>]>,
+    outbound: Box<[ArcSwapOption<Outbound>]>,
+    tunnels: Box<[Tunnel]>,
+    routes: ArcSwap<RouteTable>,
+    /// Raised by every change that can end the wait of a packet.
+    changes: AtomicU64,
+}
+
+/// A message that the tables cannot take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {number} is beyond the capacity")]
+pub(super) struct BeyondCapacity {
+    what: &'static str,
+    number: u32,
+}
+
+/// One policy: a selector pair of a tunnel.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+    pub(super) tunnel: u32,
+    /// Index of the outbound SA, or [`NO_SA`].
+    outbound: AtomicU32,
+    /// Packets of all workers that wait for an SA.
+    pub(super) waiting: AtomicU32,
+    /// When the last acquire event was; 0: never.
+    acquired: AtomicU64,
+}
+
+/// One SA from the peer.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub(super) generation: u32,
+    pub(super) tunnel: u32,
+    pub(super) sa: InboundSa,
+    pub(super) usage: Usage,
+    used: AtomicBool,
+}
+
+/// One SA to the peer.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    tunnel: u32,
+    pub(super) sa: OutboundSa,
+    pub(super) usage: Usage,
+    octets_limit: u64,
+}
+
+/// What an SA carried. Written once per batch.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    packets: AtomicU64,
+    octets: AtomicU64,
+    last: AtomicU64,
+}
+
+/// What is kept per tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Tunnel {
+    pub(super) drops: SharedDrops,
+    pub(super) mss_clamped: AtomicU64,
+    pub(super) icmp_too_big_sent: AtomicU64,
+    pub(super) fragmented: AtomicU64,
+    /// MSS that fits the way to the peer, as last seen by a sealing worker; 0: not known yet.
+    pub(super) mss: AtomicU32,
+}
+
+impl Tables {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        fn slots<T>(count: u32) -> Box<[ArcSwapOption<T>]> {
+            (0..count).map(|_| ArcSwapOption::empty()).collect()
+        }
+        Self {
+            policies: slots(capacity.policies),
+            inbound: slots(capacity.sas),
+            outbound: slots(capacity.sas),
+            tunnels: (0..capacity.tunnels).map(|_| Tunnel::default()).collect(),
+            routes: ArcSwap::default(),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// Applies one message. Workers see it with their next packet.
+    pub(super) fn apply(&self, message: Message) -> Result<(), BeyondCapacity> {
+        match message {
+            Message::InstallPolicy {
+                index,
+                generation,
+                tunnel,
+            } => {
+                self.tunnel(tunnel)?;
+                let slot = slot(&self.policies, "policy", index)?;
+                let same = |old: &Policy| old.generation == generation && old.tunnel == tunnel;
+                if !slot.load().as_deref().is_some_and(same) {
+                    slot.store(Some(Arc::new(Policy::new(index, generation, tunnel))));
+                }
+            }
+            Message::RemovePolicy { index } => slot(&self.policies, "policy", index)?.store(None),
+            Message::InstallInbound {
+                index,
+                generation,
+                tunnel,
+                sa,
+            } => {
+                self.tunnel(tunnel)?;
+                let (sa, usage, used) = (*sa, Usage::default(), AtomicBool::new(false));
+                let inbound = Inbound {
+                    generation,
+                    tunnel,
+                    sa,
+                    usage,
+                    used,
+                };
+                slot(&self.inbound, "inbound SA", index)?.store(Some(Arc::new(inbound)));
+            }
+            Message::RemoveInbound { index } => slot(&self.inbound, "inbound SA", index)?.store(None),
+            Message::InstallOutbound {
+                index,
+                tunnel,
+                sa,
+                octets_limit,
+            } => {
+                self.tunnel(tunnel)?;
+                let octets_limit = octets_limit.unwrap_or(u64::MAX);
+                let outbound = Outbound {
+                    tunnel,
+                    sa: *sa,
+                    usage: Usage::default(),
+                    octets_limit,
+                };
+                slot(&self.outbound, "outbound SA", index)?.store(Some(Arc::new(outbound)));
+            }
+            Message::RemoveOutbound { index } => slot(&self.outbound, "outbound SA", index)?.store(None),
+            Message::Switch { policy, outbound } => {
+                if let Some(index) = outbound {
+                    slot(&self.outbound, "outbound SA", index)?;
+                }
+                if let Some(policy) = slot(&self.policies, "policy", policy)?.load().as_deref() {
+                    policy
+                        .outbound
+                        .store(outbound.unwrap_or(NO_SA), Ordering::Release);
+                }
+            }
+        }
+        self.changes.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Replaces the routes.
+    pub(super) fn set_routes(&self, routes: Arc<RouteTable>) {
+        self.routes.store(routes);
+    }
+
+    /// The routes as they are.
+    pub(super) fn routes(&self) -> arc_swap::Guard<Arc<RouteTable>> {
+        self.routes.load()
+    }
+
+    /// The policy of an index, if it has this generation.
+    pub(super) fn policy(&self, index: u32, generation: u32) -> Option<Arc<Policy>> {
+        let policy = self.policies.get(index as usize)?.load_full()?;
+        (policy.generation == generation).then_some(policy)
+    }
+
+    /// The inbound SA of an index, if it has this generation.
+    pub(super) fn inbound(&self, index: u32, generation: u32) -> Option<Arc<Inbound>> {
+        let inbound = self.inbound.get(index as usize)?.load_full()?;
+        (inbound.generation == generation).then_some(inbound)
+    }
+
+    /// The outbound SA that a policy uses. An SA of another tunnel is none, whatever control said.
+    pub(super) fn outbound_of(&self, policy: &Policy) -> Option<Arc<Outbound>> {
+        let index = policy.outbound.load(Ordering::Acquire);
+        let outbound = self.outbound.get(index as usize)?.load_full()?;
+        (outbound.tunnel == policy.tunnel).then_some(outbound)
+    }
+
+    /// What is kept for a tunnel that a table entry names.
+    pub(super) fn tunnel(&self, number: u32) -> Result<&Tunnel, BeyondCapacity> {
+        self.tunnels.get(number as usize).ok_or(BeyondCapacity {
+            what: "tunnel",
+            number,
+        })
+    }
+
+    /// A number that differs after every applied message.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Reads the counters of SAs and tunnels.
+    pub(super) fn read_counters(&self, counters: &mut Counters) {
+        let inbound = present(&self.inbound);
+        counters.inbound = inbound
+            .map(|(index, it)| (index, it.usage.read(it.sa.highest_sequence())))
+            .collect();
+        let outbound = present(&self.outbound);
+        counters.outbound = outbound
+            .map(|(index, it)| (index, it.usage.read(it.sa.highest_sequence())))
+            .collect();
+        let tunnels = (0..)
+            .zip(&self.tunnels)
+            .map(|(number, tunnel)| (number, tunnel.read()));
+        counters.tunnels = tunnels
+            .filter(|(_, tunnel)| *tunnel != TunnelCounters::default())
+            .collect();
+    }
+}
+
+impl Policy {
+    fn new(index: u32, generation: u32, tunnel: u32) -> Self {
+        let (outbound, waiting, acquired) = (AtomicU32::new(NO_SA), AtomicU32::new(0), AtomicU64::new(0));
+        Self {
+            index,
+            generation,
+            tunnel,
+            outbound,
+            waiting,
+            acquired,
+        }
+    }
+
+    /// Whether an acquire event is due; if so, the next one is due a second later.
+    pub(super) fn may_acquire(&self, now: Nanoseconds) -> bool {
+        let last = self.acquired.load(Ordering::Relaxed);
+        let due = last == 0 || now.saturating_sub(last) >= ACQUIRE_INTERVAL;
+        due && self
+            .acquired
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+impl Inbound {
+    /// True for the first caller only.
+    pub(super) fn is_first_use(&self) -> bool {
+        !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Outbound {
+    /// Whether the SA carried all it may.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.usage.octets.load(Ordering::Relaxed) >= self.octets_limit
+    }
+}
+
+impl Usage {
+    /// Adds what one batch carried.
+    pub(super) fn add(&self, packets: u64, octets: u64, now: Nanoseconds) {
+        self.packets.fetch_add(packets, Ordering::Relaxed);
+        self.octets.fetch_add(octets, Ordering::Relaxed);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether the SA ever carried a packet.
+    pub(super) fn is_used(&self) -> bool {
+        self.last.load(Ordering::Relaxed) > 0
+    }
+
+    fn read(&self, highest_sequence: u64) -> SaCounters {
+        let last = self.last.load(Ordering::Relaxed);
+        SaCounters {
+            packets: self.packets.load(Ordering::Relaxed),
+            octets: self.octets.load(Ordering::Relaxed),
+            highest_sequence,
+            last_used: (last > 0).then_some(Duration::from_nanos(last)),
+        }
+    }
+}
+
+impl Tunnel {
+    fn read(&self) -> TunnelCounters {
+        TunnelCounters {
+            drops: self.drops.read(),
+            mss_clamped: self.mss_clamped.load(Ordering::Relaxed),
+            icmp_too_big_sent: self.icmp_too_big_sent.load(Ordering::Relaxed),
+            fragmented: self.fragmented.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn slot<'a, T>(
+    slots: &'a [ArcSwapOption<T>],
+    what: &'static str,
+    number: u32,
+) -> Result<&'a ArcSwapOption<T>, BeyondCapacity> {
+    slots.get(number as usize).ok_or(BeyondCapacity { what, number })
+}
+
+/// The slots that hold something, with their indices.
+fn present<T>(slots: &[ArcSwapOption<T>]) -> impl Iterator<Item = (u32, Arc<T>)> {
+    (0..)
+        .zip(slots)
+        .filter_map(|(index, slot)| Some((index, slot.load_full()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPACITY: Capacity = Capacity {
+        policies: 4,
+        sas: 4,
+        tunnels: 2,
+    };
+
+    fn policy(index: u32, generation: u32) -> Message {
+        Message::InstallPolicy {
+            index,
+            generation,
+            tunnel: 1,
+        }
+    }
+
+    #[test]
+    fn an_index_is_found_only_with_its_generation() {
+        let tables = Tables::new(CAPACITY);
+        assert!(tables.policy(1, 7).is_none());
+        tables.apply(policy(1, 7)).expect("in range");
+        assert!(tables.policy(1, 7).is_some());
+        assert!(
+            tables.policy(1, 8).is_none() && tables.policy(0, 7).is_none() && tables.policy(99, 7).is_none()
+        );
+        tables.apply(policy(1, 8)).expect("in range");
+        assert!(tables.policy(1, 7).is_none() && tables.policy(1, 8).is_some());
+        tables
+            .apply(Message::RemovePolicy { index: 1 })
+            .expect("in range");
+        assert!(tables.policy(1, 8).is_none());
+    }
+
+    #[test]
+    fn installing_a_policy_again_keeps_its_state() {
+        let tables = Tables::new(CAPACITY);
+        tables.apply(policy(1, 7)).expect("in range");
+        let before = tables.policy(1, 7).expect("installed");
+        tables.apply(policy(1, 7)).expect("in range");
+        assert!(Arc::ptr_eq(&before, &tables.policy(1, 7).expect("installed")));
+    }
+
+    #[test]
+    fn numbers_beyond_the_capacity_are_refused() {
+        let tables = Tables::new(CAPACITY);
+        for message in [
+            policy(4, 0),
+            Message::InstallPolicy {
+                index: 0,
+                generation: 0,
+                tunnel: 2,
+            },
+            Message::RemoveInbound { index: 4 },
+            Message::RemoveOutbound { index: u32::MAX },
+            Message::Switch {
+                policy: 4,
+                outbound: None,
+            },
+            Message::Switch {
+                policy: 0,
+                outbound: Some(4),
+            },
+        ] {
+            let text = format!("{message:?}");
+            assert!(tables.apply(message).is_err(), "{text}");
+        }
+        assert_eq!(tables.changes(), 0);
+    }
+
+    #[test]
+    fn acquire_is_due_once_per_second() {
+        let policy = Policy::new(0, 0, 0);
+        let second = ACQUIRE_INTERVAL;
+        let due = [5, 6, second, second + 5, second + 6, 9 * second].map(|now| policy.may_acquire(now));
+        assert_eq!(due, [true, false, false, true, false, true]);
+    }
+}
