@@ -12,6 +12,11 @@
 //! Everything is `#[inline(always)]`: the program is one function, as the verifier likes it best.
 #![no_std]
 
+#[cfg(any(test, feature = "cases"))]
+extern crate std;
+
+#[cfg(any(test, feature = "cases"))]
+pub mod cases;
 mod classify;
 mod dispatch;
 mod flow;
