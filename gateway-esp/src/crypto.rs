@@ -3,6 +3,8 @@
 //! Everything here works on one slice per packet, from the SPI to the end of the ICV, with the header and the IV already in place.
 //! The callers checked its length: header, IV, at least one whole block, ICV.
 
+#[cfg(target_arch = "x86_64")]
+mod aes_vaes;
 mod cbc;
 mod gcm;
 mod hmac;

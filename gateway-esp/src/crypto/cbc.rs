@@ -10,18 +10,34 @@ use arrayvec::ArrayVec;
 use des::TdesEde3;
 
 use super::BATCH;
+#[cfg(target_arch = "x86_64")]
+use super::aes_vaes::{self, Lane};
 use crate::{Cipher, KeyError};
 
-/// A block cipher that encrypts in CBC mode.
-pub(super) enum Encryptor {
+/// A cipher that encrypts in CBC mode.
+pub(super) struct Encryptor {
+    cipher: EncryptingCipher,
+    /// The fast way for many packets, where the processor has one.
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<aes_vaes::Encryptor>,
+}
+
+/// A cipher that decrypts in CBC mode.
+pub(super) struct Decryptor {
+    cipher: DecryptingCipher,
+    /// The fast way, where the processor has one.
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<aes_vaes::Decryptor>,
+}
+
+enum EncryptingCipher {
     TripleDes(TdesEde3),
     Aes128(Aes128Enc),
     Aes192(Aes192Enc),
     Aes256(Aes256Enc),
 }
 
-/// A block cipher that decrypts in CBC mode.
-pub(super) enum Decryptor {
+enum DecryptingCipher {
     TripleDes(TdesEde3),
     Aes128(Aes128Dec),
     Aes192(Aes192Dec),
@@ -30,22 +46,28 @@ pub(super) enum Decryptor {
 
 impl Encryptor {
     pub(super) fn new(cipher: Cipher, key: &[u8]) -> Result<Self, KeyError> {
-        Ok(match cipher {
-            Cipher::TripleDes => Self::TripleDes(keyed(key)?),
-            Cipher::Aes128Cbc => Self::Aes128(keyed(key)?),
-            Cipher::Aes192Cbc => Self::Aes192(keyed(key)?),
-            Cipher::Aes256Cbc => Self::Aes256(keyed(key)?),
-            Cipher::Aes128Gcm | Cipher::Aes256Gcm => return Err(KeyError::Refused),
+        use EncryptingCipher::{Aes128, Aes192, Aes256, TripleDes};
+
+        Ok(Self {
+            cipher: match cipher {
+                Cipher::TripleDes => TripleDes(keyed(key)?),
+                Cipher::Aes128Cbc => Aes128(keyed(key)?),
+                Cipher::Aes192Cbc => Aes192(keyed(key)?),
+                Cipher::Aes256Cbc => Aes256(keyed(key)?),
+                Cipher::Aes128Gcm | Cipher::Aes256Gcm => return Err(KeyError::Refused),
+            },
+            #[cfg(target_arch = "x86_64")]
+            wide: is_aes(cipher).then(|| aes_vaes::Encryptor::new(key)).flatten(),
         })
     }
 
     /// Encrypts whole blocks in place.
     pub(super) fn encrypt(&self, iv: &[u8], payload: &mut [u8]) {
-        match self {
-            Self::TripleDes(cipher) => encrypt(cipher, iv, payload),
-            Self::Aes128(cipher) => encrypt(cipher, iv, payload),
-            Self::Aes192(cipher) => encrypt(cipher, iv, payload),
-            Self::Aes256(cipher) => encrypt(cipher, iv, payload),
+        match &self.cipher {
+            EncryptingCipher::TripleDes(cipher) => encrypt(cipher, iv, payload),
+            EncryptingCipher::Aes128(cipher) => encrypt(cipher, iv, payload),
+            EncryptingCipher::Aes192(cipher) => encrypt(cipher, iv, payload),
+            EncryptingCipher::Aes256(cipher) => encrypt(cipher, iv, payload),
         }
     }
 
@@ -54,35 +76,68 @@ impl Encryptor {
     /// One CBC chain leaves an AES unit idle most of the time, since each block waits for the one before. The blocks of different
     /// packets do not wait for each other.
     pub(super) fn encrypt_lanes<'p>(&self, packets: impl Iterator<Item = (&'p [u8], &'p mut [u8])>) {
-        match self {
-            Self::TripleDes(cipher) => packets.for_each(|(iv, payload)| encrypt(cipher, iv, payload)),
-            Self::Aes128(cipher) => encrypt_lanes(cipher, packets),
-            Self::Aes192(cipher) => encrypt_lanes(cipher, packets),
-            Self::Aes256(cipher) => encrypt_lanes(cipher, packets),
+        if let EncryptingCipher::TripleDes(cipher) = &self.cipher {
+            return packets.for_each(|(iv, payload)| encrypt(cipher, iv, payload));
+        }
+        let mut lanes: ArrayVec<Lane<'p>, BATCH> = packets
+            .map(|(iv, payload)| Lane {
+                chain: block::<U16>(iv).into(),
+                blocks: payload.as_chunks_mut().0,
+            })
+            .collect();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = &self.wide {
+            wide.encrypt_lanes(&mut lanes);
+        }
+        let lanes = Lanes { lanes };
+        match &self.cipher {
+            EncryptingCipher::TripleDes(_) => {}
+            EncryptingCipher::Aes128(cipher) => cipher.encrypt_with_backend(lanes),
+            EncryptingCipher::Aes192(cipher) => cipher.encrypt_with_backend(lanes),
+            EncryptingCipher::Aes256(cipher) => cipher.encrypt_with_backend(lanes),
         }
     }
 }
 
 impl Decryptor {
     pub(super) fn new(cipher: Cipher, key: &[u8]) -> Result<Self, KeyError> {
-        Ok(match cipher {
-            Cipher::TripleDes => Self::TripleDes(keyed(key)?),
-            Cipher::Aes128Cbc => Self::Aes128(keyed(key)?),
-            Cipher::Aes192Cbc => Self::Aes192(keyed(key)?),
-            Cipher::Aes256Cbc => Self::Aes256(keyed(key)?),
-            Cipher::Aes128Gcm | Cipher::Aes256Gcm => return Err(KeyError::Refused),
+        use DecryptingCipher::{Aes128, Aes192, Aes256, TripleDes};
+
+        Ok(Self {
+            cipher: match cipher {
+                Cipher::TripleDes => TripleDes(keyed(key)?),
+                Cipher::Aes128Cbc => Aes128(keyed(key)?),
+                Cipher::Aes192Cbc => Aes192(keyed(key)?),
+                Cipher::Aes256Cbc => Aes256(keyed(key)?),
+                Cipher::Aes128Gcm | Cipher::Aes256Gcm => return Err(KeyError::Refused),
+            },
+            #[cfg(target_arch = "x86_64")]
+            wide: is_aes(cipher).then(|| aes_vaes::Decryptor::new(key)).flatten(),
         })
     }
 
     /// Decrypts whole blocks in place.
     pub(super) fn decrypt(&self, iv: &[u8], payload: &mut [u8]) {
-        match self {
-            Self::TripleDes(cipher) => decrypt(cipher, iv, payload),
-            Self::Aes128(cipher) => decrypt(cipher, iv, payload),
-            Self::Aes192(cipher) => decrypt(cipher, iv, payload),
-            Self::Aes256(cipher) => decrypt(cipher, iv, payload),
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = &self.wide {
+            return wide.decrypt(&block::<U16>(iv).into(), payload.as_chunks_mut().0);
+        }
+        self.decrypt_portably(iv, payload);
+    }
+
+    fn decrypt_portably(&self, iv: &[u8], payload: &mut [u8]) {
+        match &self.cipher {
+            DecryptingCipher::TripleDes(cipher) => decrypt(cipher, iv, payload),
+            DecryptingCipher::Aes128(cipher) => decrypt(cipher, iv, payload),
+            DecryptingCipher::Aes192(cipher) => decrypt(cipher, iv, payload),
+            DecryptingCipher::Aes256(cipher) => decrypt(cipher, iv, payload),
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn is_aes(cipher: Cipher) -> bool {
+    matches!(cipher, Cipher::Aes128Cbc | Cipher::Aes192Cbc | Cipher::Aes256Cbc)
 }
 
 fn keyed<C: KeyInit>(key: &[u8]) -> Result<C, KeyError> {
@@ -106,29 +161,13 @@ fn decrypt<C: BlockCipherDecrypt>(cipher: &C, iv: &[u8], payload: &mut [u8]) {
     cbc::Decryptor::inner_iv_init(cipher, &block::<C::BlockSize>(iv)).decrypt_blocks(blocks);
 }
 
-fn encrypt_lanes<'p, C>(cipher: &C, packets: impl Iterator<Item = (&'p [u8], &'p mut [u8])>)
-where
-    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
-{
-    let mut lanes = Lanes {
-        lanes: ArrayVec::new(),
-    };
-    for (iv, payload) in packets {
-        let (blocks, _) = Array::slice_as_chunks_mut(payload);
-        lanes.lanes.push(Lane {
-            chain: u128::from_ne_bytes(block::<U16>(iv).into()),
-            blocks,
-        });
-    }
-    cipher.encrypt_with_backend(lanes);
-}
-
 /// One packet on its way through the cipher.
+#[cfg(not(target_arch = "x86_64"))]
 struct Lane<'p> {
     /// The IV, then the last ciphertext block.
-    chain: u128,
+    chain: [u8; 16],
     /// What is left to encrypt.
-    blocks: &'p mut [Array<u8, U16>],
+    blocks: &'p mut [[u8; 16]],
 }
 
 /// The packets of a batch. The cipher calls back with its fastest implementation, compiled into the loop.
@@ -152,12 +191,12 @@ impl BlockCipherEncClosure for Lanes<'_> {
             for at in 0..common {
                 for lane in &mut self.lanes {
                     let target = &mut lane.blocks[at];
-                    let mut block: Block<B> = (lane.chain ^ u128::from_ne_bytes((*target).into()))
-                        .to_ne_bytes()
-                        .into();
+                    // As one number: octet by octet the compiler would not use a vector.
+                    let chained = u128::from_ne_bytes(lane.chain) ^ u128::from_ne_bytes(*target);
+                    let mut block: Block<B> = chained.to_ne_bytes().into();
                     backend.encrypt_block_inplace(&mut block);
-                    *target = block;
-                    lane.chain = u128::from_ne_bytes(block.into());
+                    *target = block.into();
+                    lane.chain = *target;
                 }
             }
             for lane in &mut self.lanes {
@@ -173,6 +212,23 @@ mod tests {
 
     use super::*;
     use crate::testing::hex;
+
+    proptest! {
+        #[test]
+        fn decryption_agrees_with_the_crate_at_every_length(
+            wide in 0usize..3,
+            key: [u8; 32],
+            iv: [u8; 16],
+            blocks in prop::collection::vec(any::<[u8; 16]>(), 0..70),
+        ) {
+            let cipher = [Cipher::Aes128Cbc, Cipher::Aes192Cbc, Cipher::Aes256Cbc][wide];
+            let decryptor = Decryptor::new(cipher, &key[..16 + 8 * wide]).unwrap();
+            let (mut fast, mut portable) = (blocks.clone(), blocks);
+            decryptor.decrypt(&iv, fast.as_flattened_mut());
+            decryptor.decrypt_portably(&iv, portable.as_flattened_mut());
+            prop_assert_eq!(fast, portable);
+        }
+    }
 
     #[track_caller]
     fn check(cipher: Cipher, key: &str, iv: &str, plaintext: &[u8], ciphertext: &str) {

@@ -30,7 +30,10 @@ impl Sha1x8 {
 
     /// Lets each state absorb its blocks; every message has at least `count` of them and only these are used.
     pub(super) fn compress(self, states: &mut [State; LANES], messages: &[&[Block]; LANES], count: usize) {
-        let messages = messages.map(|blocks| &blocks[..count]);
+        let mut messages = *messages;
+        for blocks in &mut messages {
+            *blocks = &blocks[..count];
+        }
         // SAFETY: a value of this type exists only where `detect` found AVX2.
         unsafe { compress(states, &messages, count) }
     }
@@ -72,10 +75,21 @@ fn finish(states: &mut [State; LANES], outer: &State) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn gather(states: &[State; LANES]) -> [Words; 5] {
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = states.map(|state| state.map(u32::cast_signed));
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = states;
     let mut words = [_mm256_set1_epi32(0); 5];
     for (i, words) in words.iter_mut().enumerate() {
-        *words = _mm256_setr_epi32(s0[i], s1[i], s2[i], s3[i], s4[i], s5[i], s6[i], s7[i]);
+        let (low, high) = ([s0[i], s1[i], s2[i], s3[i]], [s4[i], s5[i], s6[i], s7[i]]);
+        let ([a, b, c, d], [e, f, g, h]) = (low, high);
+        *words = _mm256_setr_epi32(
+            a.cast_signed(),
+            b.cast_signed(),
+            c.cast_signed(),
+            d.cast_signed(),
+            e.cast_signed(),
+            f.cast_signed(),
+            g.cast_signed(),
+            h.cast_signed(),
+        );
     }
     words
 }

@@ -14,12 +14,19 @@ pub(super) fn compress_each<H: Hash, const N: usize>(
     inputs: &mut [Blocks<'_>],
     kernel: impl Fn(&mut [H::State; N], &[Blocks<'_>; N], usize),
 ) {
-    let mut waiting: ArrayVec<usize, BATCH> = (0..states.len().min(inputs.len())).collect();
-    loop {
-        waiting.retain(|at| !inputs[*at].is_empty());
-        if waiting.len() < WORTHWHILE {
-            break;
+    let count = inputs.first().map_or(0, |blocks| blocks.len());
+    if inputs.iter().all(|blocks| blocks.len() == count) {
+        // The common case, bulk traffic: whole groups without a search.
+        for (states, inputs) in states.as_chunks_mut().0.iter_mut().zip(inputs.as_chunks_mut().0) {
+            kernel(states, inputs, count);
+            inputs.fill(&[]);
         }
+    }
+    let unfinished = |at: &usize, inputs: &[Blocks<'_>]| !inputs[*at].is_empty();
+    let mut waiting: ArrayVec<usize, BATCH> = (0..states.len().min(inputs.len()))
+        .filter(|at| unfinished(at, inputs))
+        .collect();
+    while waiting.len() >= WORTHWHILE {
         if waiting.len() > N && !waiting.is_sorted_by_key(|at| std::cmp::Reverse(inputs[*at].len())) {
             waiting.sort_unstable_by_key(|at| std::cmp::Reverse(inputs[*at].len()));
         }
@@ -33,6 +40,7 @@ pub(super) fn compress_each<H: Hash, const N: usize>(
             states[*at] = state;
             inputs[*at] = &inputs[*at][count..];
         }
+        waiting.retain(|at| unfinished(at, inputs));
     }
     for at in waiting {
         H::compress(&mut states[at], inputs[at]);
