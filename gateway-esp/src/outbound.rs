@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -90,8 +91,13 @@ pub struct OutboundSa {
     transform: Transform,
     endpoints: TunnelEndpoints,
     outer: OuterHeader,
-    sealer: Sealer,
     nonce_base: u64,
+    core: Arc<Core>,
+}
+
+/// What must exist once per SA, wherever its peer moves: the keys, and the counter that keeps nonces apart.
+struct Core {
+    sealer: Sealer,
     counter: Counter,
 }
 
@@ -122,10 +128,25 @@ impl OutboundSa {
             transform,
             endpoints,
             outer: OuterHeader::new(&endpoints),
-            sealer: Sealer::new(transform, keys)?,
             nonce_base: nonce_space.base()?,
-            counter: Counter::new(),
+            core: Arc::new(Core {
+                sealer: Sealer::new(transform, keys)?,
+                counter: Counter::new(),
+            }),
         })
+    }
+
+    /// The same SA towards other endpoints: a NAT changed its mapping, or the peer moved (RFC 4555).
+    ///
+    /// Both share keys and sequence numbers, so that workers may go on with the old one until they see the new one.
+    #[must_use]
+    pub fn with_endpoints(&self, endpoints: TunnelEndpoints) -> Self {
+        Self {
+            endpoints,
+            outer: OuterHeader::new(&endpoints),
+            core: Arc::clone(&self.core),
+            ..*self
+        }
     }
 
     /// Takes `count` consecutive sequence numbers with one atomic add.
@@ -134,12 +155,12 @@ impl OutboundSa {
     /// Once 2^32 - 1 was reached, every call fails: there are no extended sequence numbers, and the counter never wraps. A block
     /// that would cross the end is refused whole.
     pub fn reserve(&self, count: u32) -> Result<SequenceBlock, SequenceExhausted> {
-        self.counter.reserve(count)
+        self.core.counter.reserve(count)
     }
 
     /// Continues behind `highest`; never goes back. For a node that takes the SA over, with a nonce epoch of its own.
     pub fn skip_to(&self, highest: u64) {
-        self.counter.skip_to(highest);
+        self.core.counter.skip_to(highest);
     }
 
     /// Seals the inner IPv4 packet in place; `packet` spans the outer packet afterwards.
@@ -167,7 +188,7 @@ impl OutboundSa {
         iv: &[u8; 16],
     ) -> Result<(), SealError> {
         let layout = self.prepare(packet, number, iv)?;
-        self.sealer.seal(&mut packet.frame[layout.esp..layout.end]);
+        self.core.sealer.seal(&mut packet.frame[layout.esp..layout.end]);
         layout.adopt(packet);
         Ok(())
     }
@@ -200,7 +221,7 @@ impl OutboundSa {
                         Ok(())
                     });
             }
-            self.sealer.seal_batch(&mut batch);
+            self.core.sealer.seal_batch(&mut batch);
         }
     }
 
@@ -221,12 +242,12 @@ impl OutboundSa {
 
     /// The highest sequence number taken so far; 0 before the first packet.
     pub fn highest_sequence(&self) -> u64 {
-        self.counter.highest()
+        self.core.counter.highest()
     }
 
     /// A unique IV for an AEAD, an unpredictable one otherwise.
     fn iv(&self, number: &SequenceNumber, ivs: &mut IvGenerator) -> [u8; 16] {
-        if self.sealer.iv_is_nonce() {
+        if self.core.sealer.iv_is_nonce() {
             let mut iv = [0; 16];
             iv[..8].copy_from_slice(&(self.nonce_base | number.get()).to_be_bytes());
             iv

@@ -71,6 +71,28 @@ fn udp_encapsulation_puts_ports_and_no_checksum_before_esp() {
 }
 
 #[test]
+fn after_a_move_the_numbers_go_on_towards_the_new_endpoints() {
+    let (old, inbound) = pair(cbc());
+    let inner = udp_packet(10);
+    let udp = Some(UdpPorts {
+        local: 4500,
+        peer: 1025,
+    });
+    let new = old.with_endpoints(TunnelEndpoints {
+        udp,
+        peer: Ipv4Addr::new(203, 0, 113, 7),
+        ..endpoints()
+    });
+    let packets = [sealed(&old, &inner), sealed(&new, &inner), sealed(&old, &inner)];
+    assert_eq!(packets[1][16..20], [203, 0, 113, 7]);
+    for (packet, (head, sequence)) in packets.iter().zip([(20, 1), (28, 2), (20, 3)]) {
+        assert_eq!(packet[head + 4..head + 8], [0, 0, 0, sequence]);
+        assert_eq!(opened(&inbound, &packet[head..], 0), Ok(inner.clone()));
+    }
+    assert_eq!((old.highest_sequence(), new.highest_sequence()), (3, 3));
+}
+
+#[test]
 fn the_outer_length_never_exceeds_what_the_mtu_arithmetic_promises() {
     for transform in all_transforms() {
         let sa = sa(transform, endpoints(), NonceSpace::default());
