@@ -87,10 +87,6 @@ impl Children {
         self.by_id.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     /// The Child SA that seals for `pair`.
     pub(crate) fn current(&self, pair: PairIndex) -> Option<(ChildId, &Child)> {
         self.iter()
@@ -111,6 +107,19 @@ impl Children {
         self.iter()
             .find(|(_, child)| child.outbound == spi)
             .map(|(id, _)| id)
+    }
+
+    /// The peer is seen to seal with `id`, so it has left everything older. Returns what both ends have left and we have replaced:
+    /// whoever initiated the successor says so, once packets in flight have arrived.
+    pub(crate) fn left_for(&self, id: ChildId) -> Vec<ChildId> {
+        let Some(used) = self.find(id) else {
+            return Vec::new();
+        };
+        self.iter()
+            .filter(|(_, child)| child.initiator && child.selectors == used.selectors)
+            .filter_map(|(_, child)| child.replaces)
+            .filter(|old| *old < id && self.by_id.contains_key(old))
+            .collect()
     }
 
     /// The peer has proven that it has its half of `id`.

@@ -99,6 +99,7 @@ pub(crate) struct Established {
     pub(crate) dpd_supported: bool,
     pub(crate) dpd: Dpd,
     pub(crate) established_at: Instant,
+    pub(crate) rekey_at: Instant,
     /// Quick Modes under way, by Message ID, and finished ones whose last message may have to be repeated.
     pub(crate) quick_modes: BTreeMap<u32, QuickMode>,
     pub(crate) used_message_ids: BTreeSet<u32>,
@@ -146,7 +147,12 @@ impl QuickMode {
 }
 
 impl Established {
-    pub(crate) fn new(authenticated: Authenticated, first_probe: u32, now: Instant) -> Self {
+    pub(crate) fn new(
+        authenticated: Authenticated,
+        first_probe: u32,
+        now: Instant,
+        rekey_at: Instant,
+    ) -> Self {
         let Authenticated { keys, nat, dpd, .. } = authenticated;
         Self {
             keys,
@@ -154,6 +160,7 @@ impl Established {
             dpd_supported: dpd,
             dpd: Dpd::new(first_probe),
             established_at: now,
+            rekey_at,
             quick_modes: BTreeMap::new(),
             used_message_ids: BTreeSet::new(),
             informational_ids: VecDeque::new(),

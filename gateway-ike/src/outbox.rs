@@ -14,6 +14,7 @@ const MAX_EVENTS: usize = 4096;
 pub(crate) struct Outbox {
     events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
+    /// Events and datagrams that did not fit.
     dropped: u64,
 }
 
@@ -49,10 +50,5 @@ impl Outbox {
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
-    }
-
-    /// Events and datagrams that did not fit.
-    pub(crate) const fn dropped(&self) -> u64 {
-        self.dropped
     }
 }

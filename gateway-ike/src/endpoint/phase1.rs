@@ -412,7 +412,17 @@ impl Endpoint {
         let first_probe = random_u32(&mut self.rng);
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (choice, initial_contact) = (authenticated.choice.clone(), authenticated.initial_contact);
-        sa.phase = Phase::Established(Box::new(Established::new(authenticated, first_probe, now)));
+        let expires_at = now + choice.lifetime;
+        let rekey_at = self
+            .config
+            .rekey
+            .rekey_at(now, choice.lifetime, sa.initiator, &mut self.rng);
+        sa.phase = Phase::Established(Box::new(Established::new(
+            authenticated,
+            first_probe,
+            now,
+            rekey_at,
+        )));
         sa.heard = now;
         sa.pending = None;
         let (connection, initiator, spis, started, replaces) =
@@ -442,11 +452,6 @@ impl Endpoint {
         if let Some(old) = replaces.filter(|old| older.contains(old)) {
             self.timers.set(Timer::IkeDelete(old), now + self.config.linger);
         }
-        let expires_at = now + choice.lifetime;
-        let rekey_at = self
-            .config
-            .rekey
-            .rekey_at(now, choice.lifetime, initiator, &mut self.rng);
         self.timers.set(Timer::IkeEnd(key), expires_at);
         if may_initiate {
             self.timers.set(Timer::IkeRekey(key), rekey_at);
@@ -532,10 +537,14 @@ impl Endpoint {
             });
             if let Some(current) = tunnel.current_sa() {
                 // It may have been superseded by the one that has ended.
-                let may_initiate = tunnel.config.may_initiate;
-                if may_initiate {
+                let rekey_at = self
+                    .sas
+                    .get(&current)
+                    .and_then(IkeSa::established)
+                    .map(|current| current.rekey_at);
+                if let Some(rekey_at) = rekey_at.filter(|_| tunnel.config.may_initiate) {
                     self.timers
-                        .set(Timer::IkeRekey(current), now + self.config.linger);
+                        .set(Timer::IkeRekey(current), rekey_at.max(now + self.config.linger));
                 }
             } else if !tunnel.children.is_empty() && tunnel.config.may_initiate {
                 // Child SAs outlive their ISAKMP SA, but nobody would notice that the peer is gone.

@@ -454,6 +454,9 @@ impl Endpoint {
             .rekey
             .rekey_at(now, choice.lifetime, initiator, &mut self.rng);
         let expires_at = now + choice.lifetime;
+        let children = &mut self.tunnels.get_mut(&connection)?.children;
+        // It may have ended while its successor was negotiated.
+        let replaces = replaces.filter(|&old| children.find(old).is_some());
         let id = ChildId(self.next_child);
         self.next_child += 1;
         let child = Child {
@@ -469,9 +472,9 @@ impl Endpoint {
             rekey_at,
             expires_at,
         };
+        children.insert(id, child);
         self.inbound_spis.insert(inbound.spi);
         self.child_owners.insert(id, connection);
-        self.tunnels.get_mut(&connection)?.children.insert(id, child);
         self.timers.set(Timer::ChildEnd(id), expires_at);
         let child = Box::new(ChildSa {
             id,
@@ -531,10 +534,9 @@ impl Endpoint {
         if std::mem::replace(&mut child.inbound_used, true) {
             return;
         }
-        // Both ends have left the old one. Whoever initiated the new one says so, once packets in flight have arrived.
-        let replaced = child.replaces.filter(|_| child.initiator);
+        let left = tunnel.children.left_for(id);
         self.confirm(now, id);
-        if let Some(old) = replaced.filter(|old| self.child_owners.contains_key(old)) {
+        for old in left {
             self.timers.set(Timer::ChildDelete(old), now + self.config.linger);
         }
     }

@@ -160,10 +160,6 @@ impl AwaitKe {
 }
 
 impl AwaitAuth {
-    pub(crate) const fn keys(&self) -> &SaKeys {
-        &self.unproven.keys
-    }
-
     /// `HDR*, IDii, HASH_I -->`
     pub(crate) fn judge<R>(
         &self,
