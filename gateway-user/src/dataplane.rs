@@ -294,8 +294,8 @@ impl Dataplane {
                 stop: Arc::new(AtomicBool::new(false)),
             },
             started: self.started,
-            // Half of the frames receive, the other half is on its way out.
-            fill: (frames / 2 / bound.max(1)).min(SIZES.receive),
+            // Received frames are sent from where they are, so that only fragments and answers need frames beside these.
+            fill: (frames / 8 * 7 / bound.max(1)).min(SIZES.receive),
         })
     }
 }
