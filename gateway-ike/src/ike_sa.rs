@@ -124,8 +124,8 @@ pub(crate) enum QuickStep {
     Initiated(Box<AwaitAnswer>),
     /// Message 2 sent, the inbound SA is installed.
     Answered(Box<AwaitConfirmation>, ChildId),
-    /// Message 3 sent.
-    Confirmed,
+    /// Message 3 sent, or the peer's message 1 refused. Only repeats what it said last.
+    Finished,
 }
 
 impl QuickMode {
@@ -195,7 +195,7 @@ impl Established {
             .iter()
             .filter_map(|(&id, quick)| match &quick.step {
                 QuickStep::Initiated(step) => Some((id, &**step)),
-                QuickStep::Answered(..) | QuickStep::Confirmed => None,
+                QuickStep::Answered(..) | QuickStep::Finished => None,
             })
     }
 }

@@ -338,6 +338,7 @@ impl Endpoint {
     /// Main Mode ended without an IKE SA: what waited for it is given up.
     pub(super) fn fail_main_mode(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.forget_sa(key) else { return };
+        let unreachable = matches!(sa.phase, Phase::SentSa(_));
         let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
             return;
         };
@@ -352,8 +353,13 @@ impl Endpoint {
         }
         if tunnel.established.is_empty() {
             tunnel.wanted.clear();
-            // Without an IKE SA nobody would notice that the peer is gone.
-            for child in tunnel.children.ids() {
+            // A peer that says nothing at all is gone, and without an IKE SA nobody else would notice.
+            let lost = if unreachable {
+                tunnel.children.ids()
+            } else {
+                Vec::new()
+            };
+            for child in lost {
                 self.remove_child(child);
             }
             self.retry_later(now, sa.connection);
@@ -444,6 +450,7 @@ impl Endpoint {
         tunnel.heard = now;
         tunnel.succeeded();
         let (may_initiate, dpd_delay) = (tunnel.config.may_initiate, tunnel.config.dpd_delay);
+        let force_udp = tunnel.config.force_udp_encapsulation;
 
         // The newest IKE SA carries everything new; the others only finish what they have begun.
         for &old in &older {
@@ -459,6 +466,12 @@ impl Endpoint {
         if nat.is_some_and(|nat| nat.local) {
             self.timers
                 .set(Timer::Keepalive(key), now + self.config.nat_keepalive);
+        }
+        if force_udp && nat.is_none() {
+            self.note(
+                connection,
+                "peer does not do nat traversal: esp goes over ip although udp was asked for",
+            );
         }
         if let Some(delay) = dpd_delay {
             self.timers.set(Timer::Dpd(connection), now + delay);

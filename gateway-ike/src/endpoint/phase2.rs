@@ -1,5 +1,6 @@
 //! Quick Mode in the context of all others: who waits for whom, which Child SA seals, which end.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::v1::proposal::EspTerms;
 use crate::v1::quick_mode::initiator::AwaitAnswer;
 use crate::v1::quick_mode::{Negotiated, Want, responder};
 use crate::wire::Header;
+use crate::wire::v1::NotifyType;
 
 use super::phase1::Farewell;
 
@@ -146,7 +148,7 @@ impl Endpoint {
             Some(quick) => match quick.step {
                 QuickStep::Initiated(_) => self.on_quick_answer(now, key, path, header, body, datagram),
                 QuickStep::Answered(..) => self.on_quick_confirmation(now, key, path, header, body),
-                QuickStep::Confirmed => self.drop_datagram("quick mode is over"),
+                QuickStep::Finished => self.drop_datagram("quick mode is over"),
             },
             // V10: a Message ID is good for one exchange.
             None if message_id == 0 || established.used_message_ids.contains(&message_id) => {
@@ -194,13 +196,21 @@ impl Endpoint {
             Ok(request) => request,
             Err(Refusal::Drop(why)) => return self.drop_datagram(why),
             Err(Refusal::Report(diagnosis, notify) | Refusal::End(diagnosis, notify)) => {
-                // The hash was right: the peer itself has asked. The Message ID stays used, one answer is enough.
+                // The hash was right: the peer itself has asked. It is told once, and again if it repeats itself.
                 established.used_message_ids.insert(message_id);
+                let payload = notify_esp(notify.unwrap_or(NotifyType::NO_PROPOSAL_CHOSEN), None);
+                let answer_id = established.new_message_id(&mut self.rng);
+                if let Ok(reply) = established.keys.informational(answer_id, &[payload]) {
+                    let quick = QuickMode::new(QuickStep::Finished, reply.clone(), Some(datagram), now);
+                    established.quick_modes.insert(message_id, quick);
+                    self.timers.set(
+                        Timer::QuickMode(key, message_id),
+                        now + self.config.retransmit.total(),
+                    );
+                    self.send(path, reply);
+                }
                 self.note_heard(now, key, path);
                 self.report(now, Some(connection), path, diagnosis);
-                if let Some(notify) = notify {
-                    self.send_informational(key, |_| vec![notify_esp(notify, None)]);
-                }
                 return;
             }
         };
@@ -278,7 +288,7 @@ impl Endpoint {
             return;
         };
         let terms = EspTerms { config: &config, udp };
-        let want = step.want;
+        let (want, spi) = (step.want, step.spi);
         let advanced = step
             .judge(&established.keys, terms, header, body)
             .and_then(|answer| {
@@ -292,7 +302,7 @@ impl Endpoint {
             });
         match advanced {
             Ok((negotiated, reply)) => {
-                let quick = QuickMode::new(QuickStep::Confirmed, reply.clone(), Some(datagram), now);
+                let quick = QuickMode::new(QuickStep::Finished, reply.clone(), Some(datagram), now);
                 established.quick_modes.insert(message_id, quick);
                 self.timers.set(
                     Timer::QuickMode(key, message_id),
@@ -309,9 +319,13 @@ impl Endpoint {
             Err(Refusal::Drop(why)) => self.drop_datagram(why),
             Err(Refusal::Report(diagnosis, notify) | Refusal::End(diagnosis, notify)) => {
                 self.note_heard(now, key, path);
-                if let Some(notify) = notify {
-                    self.send_informational(key, |_| vec![notify_esp(notify, None)]);
-                }
+                // The peer has installed its half: it hears why it will not be used, and that it can go.
+                let notify = notify.unwrap_or(NotifyType::NO_PROPOSAL_CHOSEN);
+                self.send_informational(key, |_| {
+                    iter::once(notify_esp(notify, Some(spi)))
+                        .chain(delete_esp(&[spi]))
+                        .collect()
+                });
                 self.fail_quick_mode(now, key, message_id, want, diagnosis);
             }
         }
@@ -394,7 +408,7 @@ impl Endpoint {
         let Some(quick) = established.quick_modes.get_mut(&message_id) else {
             return;
         };
-        if matches!(quick.step, QuickStep::Confirmed) {
+        if matches!(quick.step, QuickStep::Finished) {
             established.quick_modes.remove(&message_id);
             return;
         }
@@ -427,7 +441,7 @@ impl Endpoint {
                 established.quick_modes.remove(&message_id);
                 self.note(connection, "peer did not send quick mode message 3");
             }
-            QuickStep::Confirmed => {}
+            QuickStep::Finished => {}
         }
     }
 
@@ -583,8 +597,11 @@ impl Endpoint {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         sa.heard = now;
         let connection = sa.connection;
-        let moved = sa.path != path;
-        sa.path = path;
+        // A NAT changes the peer's port. Our own is ours to choose.
+        let moved = sa.path.local == path.local && sa.path.peer != path.peer;
+        if moved {
+            sa.path = path;
+        }
         let encapsulation = sa.encapsulation();
         let Some(tunnel) = self.tunnels.get_mut(&connection) else {
             return;

@@ -52,7 +52,7 @@ impl Endpoint {
         let busy = established
             .quick_modes
             .values()
-            .any(|quick| !matches!(quick.step, QuickStep::Confirmed));
+            .any(|quick| !matches!(quick.step, QuickStep::Finished));
         if busy {
             self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
         } else {

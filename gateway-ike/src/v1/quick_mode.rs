@@ -87,8 +87,8 @@ struct Contents<'m> {
 
 impl<'m> Contents<'m> {
     /// Takes a message apart whose hash was verified. V8: both client identities or none.
-    fn read(message: &'m Message<'_>) -> Result<Self, Diagnosis> {
-        let malformed = |what| super::malformed(&format!("a quick mode message with {what}"));
+    fn read(message: &'m Message<'_>) -> Result<Self, Refusal> {
+        let malformed = |what| end_malformed(&format!("a quick mode message with {what}"));
         let (mut sa, mut nonce, mut public) = (None, None, None);
         let mut ids = Vec::new();
         let mut responder_lifetime = Lifetimes::default();
@@ -235,17 +235,23 @@ fn shorten(choice: &mut EspChoice, announced: Lifetimes) {
 }
 
 /// The public value that the terms require, or none.
-fn required_public<'m>(pfs: bool, public: Option<&'m [u8]>) -> Result<Option<&'m [u8]>, Refusal> {
+fn required_public(pfs: bool, public: Option<&[u8]>) -> Result<Option<&[u8]>, Refusal> {
     match (pfs, public) {
         (true, Some(public)) => Ok(Some(public)),
         (false, None) => Ok(None),
-        (true, None) => Err(end(super::malformed(
+        (true, None) => Err(end_malformed(
             "a quick mode message without the key exchange that it chose",
-        ))),
-        (false, Some(_)) => Err(end(super::malformed("a quick mode key exchange without a group"))),
+        )),
+        (false, Some(_)) => Err(end_malformed("a quick mode key exchange without a group")),
     }
 }
 
+/// What the peer offers or chooses does not fit.
 const fn end(diagnosis: Diagnosis) -> Refusal {
     Refusal::End(diagnosis, Some(NotifyType::NO_PROPOSAL_CHOSEN))
+}
+
+/// What the peer, authenticated, sends contradicts the protocol.
+fn end_malformed(what: &str) -> Refusal {
+    Refusal::End(super::malformed(what), Some(NotifyType::PAYLOAD_MALFORMED))
 }

@@ -297,3 +297,25 @@ fn the_same_failure_is_told_once_in_a_while_and_again_after_a_change() {
     pair.run_for(Duration::from_secs(3));
     assert_eq!(pair.b.failures.len(), 2);
 }
+
+/// The refusal of a Quick Mode is repeated when the peer, having missed it, repeats its message.
+#[test]
+fn a_refusal_that_is_lost_is_repeated() {
+    let mut setup = Setup::new();
+    setup.b.selectors.clear();
+    let mut pair = setup.start();
+    pair.filter = Some(Box::new(|end, count, _| {
+        if end == End::B && count == 3 {
+            crate::net::Fate::Lose
+        } else {
+            crate::net::Fate::Deliver
+        }
+    }));
+    pair.initiate(End::A);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(
+        pair.a.failures.first().map(|failure| failure.code),
+        Some(Code::SelectorMismatch)
+    );
+    assert_eq!(pair.b.failures.len(), 1);
+}

@@ -1,5 +1,7 @@
 //! Two endpoints, virtual time, a network that does what a seed says.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod attacks;
 mod diagnosis;
 mod establish;

@@ -258,6 +258,8 @@ pub(crate) struct Pair {
     /// ESP packets that arrived for an SPI that was not installed.
     pub(crate) lost_esp: Vec<(Duration, End, Spi)>,
     pub(crate) delivered_esp: usize,
+    /// Times at which an end sealed with an SA that the other end did not have installed inbound.
+    pub(crate) void: Vec<(Duration, End, ChildId)>,
 }
 
 impl Pair {
@@ -290,6 +292,7 @@ impl Pair {
             nat_shift: 0,
             lost_esp: Vec::new(),
             delivered_esp: 0,
+            void: Vec::new(),
         };
         pair.settle();
         pair
@@ -355,6 +358,24 @@ impl Pair {
                     TransmitKind::Ike => Cargo::Ike(transmit.payload),
                 };
                 self.transmit(end, transmit.local, transmit.peer, cargo);
+            }
+        }
+        self.note_void();
+    }
+
+    /// Notes the SAs that one end seals with and the other does not have.
+    fn note_void(&mut self) {
+        for end in [End::A, End::B] {
+            let (node, other) = (self.node(end), self.node(end.other()));
+            let void = node.sealing.values().copied().find(|id| {
+                let spi = node.installed[id].sa.outbound.spi;
+                !other
+                    .installed
+                    .values()
+                    .any(|installed| installed.sa.inbound.spi == spi)
+            });
+            if let Some(id) = void {
+                self.void.push((self.now - self.start, end, id));
             }
         }
     }

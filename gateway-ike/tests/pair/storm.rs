@@ -120,8 +120,7 @@ fn weather(seed: u64) -> Result<(), String> {
         pair.initiate(End::B);
     }
     pair.run_with_traffic(Duration::from_secs(400), 2 * SECOND);
-    // An inbound SA that is missing is only excused at the very end of a lifetime, or of a dead peer.
-    let black_holes = pair.lost_esp.len();
+    let (black_holes, void, delivered) = (pair.lost_esp.len(), pair.void.len(), pair.delivered_esp);
     pair.weather = Weather::FAIR;
     pair.run_with_traffic(Duration::from_secs(240), 2 * SECOND);
     let story = |what: &str| {
@@ -132,6 +131,12 @@ fn weather(seed: u64) -> Result<(), String> {
     };
     if black_holes > 0 {
         return story("packets for an SA that was not there");
+    }
+    if void > 0 {
+        return story(&format!("sealing into the void: {:?}", pair.void));
+    }
+    if delivered < 200 {
+        return story("hardly any traffic");
     }
     if pair.a.sealing.is_empty() || pair.b.sealing.is_empty() {
         return story("stuck");

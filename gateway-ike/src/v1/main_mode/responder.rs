@@ -170,7 +170,7 @@ impl AwaitAuth {
         let keys = &self.unproven.keys;
         let opened = keys.open(header, body, Some(keys.cipher.phase_1_iv()))?;
         let unreadable = || Refusal::Report(psk_mismatch(5), Some(NotifyType::PAYLOAD_MALFORMED));
-        let message = opened.message().map_err(|_| unreadable())?;
+        let message = opened.message().map_err(|_malformed| unreadable())?;
         let Ok(Payload::Id(id)) = only(&message, PayloadType::ID, "no identity") else {
             return Err(unreadable());
         };

@@ -4,17 +4,16 @@ use gateway_common::Spi;
 use ipnet::IpNet;
 
 use crate::crypto::{DhPrivate, RandomSource};
-use crate::wire::v1::{IdPayload, Payload};
+use crate::wire::v1::{IdPayload, NotifyType, Payload};
 use crate::wire::{ExchangeType, Header};
 
 use super::super::Refusal;
 use super::super::keys::{Iv, SealError};
-use super::super::malformed;
 use super::super::proposal::{EspChoice, EspTerms, chosen_esp, offer_esp};
 use super::super::sa::{SaKeys, check_hash};
 use super::{
-    Contents, KeySource, Negotiated, Want, describe_client, end, esp_sa, nonce, required_public,
-    selector_mismatch, shorten,
+    Contents, KeySource, Negotiated, Want, describe_client, end, end_malformed, esp_sa, nonce,
+    required_public, selector_mismatch, shorten,
 };
 
 /// Message 1 sent: `HDR*, HASH(1), SA, Ni [, KE ], IDci, IDcr -->`.
@@ -98,7 +97,7 @@ impl AwaitAnswer {
             .hash_2(self.message_id, &self.nonce_i, message.after_first());
         check_hash(&expected, &message)?;
         // From here on the peer has proven itself.
-        let contents = Contents::read(&message).map_err(end)?;
+        let contents = Contents::read(&message)?;
         let mut choice = chosen_esp(terms, contents.sa).map_err(end)?;
         shorten(&mut choice, contents.responder_lifetime);
         if let Some((initiator, responder)) = contents.ids
@@ -110,7 +109,11 @@ impl AwaitAnswer {
                 describe_client(initiator),
                 describe_client(responder)
             );
-            return Err(end(selector_mismatch(terms.config, theirs)));
+            let notify = NotifyType::INVALID_ID_INFORMATION;
+            return Err(Refusal::End(
+                selector_mismatch(terms.config, theirs),
+                Some(notify),
+            ));
         }
         let public_r = required_public(self.private.is_some(), contents.public)?.map(<[u8]>::to_vec);
         Ok(Answer {
@@ -139,9 +142,7 @@ impl AwaitAnswer {
         } = answer;
         let shared = match (private, public_r) {
             (Some(private), Some(public)) => Some(private.agree(&public).map_err(|error| {
-                end(malformed(&format!(
-                    "a quick mode key exchange that is invalid: {error}"
-                )))
+                end_malformed(&format!("a quick mode key exchange that is invalid: {error}"))
             })?),
             (Some(_), None) | (None, _) => None,
         };

@@ -10,13 +10,13 @@ use crate::crypto::{DhPrivate, RandomSource};
 use crate::wire::v1::{NotifyType, Payload};
 use crate::wire::{ExchangeType, Header};
 
+use super::super::Refusal;
 use super::super::keys::Iv;
 use super::super::proposal::{EspChoice, EspTerms, select_esp};
 use super::super::sa::{SaKeys, check_hash};
-use super::super::{Refusal, malformed};
 use super::{
-    Contents, KeySource, Negotiated, Want, client_range, describe_client, end, esp_sa, find_pair, nonce,
-    required_public, selector_mismatch,
+    Contents, KeySource, Negotiated, Want, client_range, describe_client, end, end_malformed, esp_sa,
+    find_pair, nonce, required_public, selector_mismatch,
 };
 
 /// An acceptable message 1.
@@ -52,7 +52,7 @@ pub(crate) fn judge(
     let opened = keys.open(header, body, None)?;
     let message = opened.message()?;
     keys.check_hash_1(header.message_id, &message)?;
-    let contents = Contents::read(&message).map_err(end)?;
+    let contents = Contents::read(&message)?;
 
     let refuse_selectors = |diagnosis| Refusal::End(diagnosis, Some(NotifyType::INVALID_ID_INFORMATION));
     let (asked, shown) = match contents.ids {
@@ -130,9 +130,7 @@ impl Request {
                 let (private, public_r) = DhPrivate::generate(group, rng);
                 middle.push(Payload::Ke(public_r));
                 Some(private.agree(&public_i).map_err(|error| {
-                    end(malformed(&format!(
-                        "a quick mode key exchange that is invalid: {error}"
-                    )))
+                    end_malformed(&format!("a quick mode key exchange that is invalid: {error}"))
                 })?)
             }
             (Some(_), None) | (None, _) => None,
