@@ -1,0 +1,149 @@
+//! Between the vocabularies: the configuration's and the IKE engine's, the engine's and the data plane's.
+
+use gateway_common::abi::{SaKey, SaValue, v4_mapped};
+use gateway_esp::{
+    Cipher, Encapsulation, InboundSa, Integrity, KeyError, Keys, NonceSpace, OutboundSa, Selector, Transform,
+    TransformError, TunnelEndpoints, UdpPorts,
+};
+use gateway_ike::config::{
+    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity, IkeProposal,
+    IkeVersion, Phase1Mode, Psk, SelectorPair,
+};
+use gateway_ike::crypto;
+use gateway_ike::event::{ChildSa, EspSa};
+
+use crate::config::{self, Authentication, DhGroup, EspEncryption, IkeEncryption, IkeMode, Start, TunnelConfig};
+
+/// The tunnel as the engine takes it, with its selector pairs in the order that the engine shall use.
+pub(super) fn connection(number: u32, tunnel: &TunnelConfig, selectors: Vec<SelectorPair>) -> ConnectionConfig {
+    let (ike, ipsec) = (&tunnel.ike, &tunnel.ipsec);
+    ConnectionConfig {
+        id: ConnectionId(number),
+        local: tunnel.gateway.address,
+        peer: tunnel.customer_gateway.address,
+        local_id: identity(&ike.local_id),
+        peer_id: identity(&ike.peer_id),
+        psk: Psk::new(tunnel.psk.expose().to_vec()),
+        version: match ike.version {
+            config::IkeVersion::V1 => IkeVersion::V1,
+        },
+        mode: match ike.mode {
+            IkeMode::Main => Phase1Mode::Main,
+        },
+        ike_proposals: vec![IkeProposal {
+            encryption: match ike.encryption {
+                IkeEncryption::TripleDes => crypto::Encryption::TripleDes,
+                IkeEncryption::Aes128 => crypto::Encryption::Aes128Cbc,
+                IkeEncryption::Aes192 => crypto::Encryption::Aes192Cbc,
+                IkeEncryption::Aes256 => crypto::Encryption::Aes256Cbc,
+            },
+            hash: match ike.authentication {
+                Authentication::Md5 => crypto::Hash::Md5,
+                Authentication::Sha1 => crypto::Hash::Sha1,
+                Authentication::Sha256 => crypto::Hash::Sha2_256,
+            },
+            group: group(ike.dh_group),
+        }],
+        ike_lifetime: ike.lifetime,
+        esp_proposals: vec![EspProposal {
+            cipher: match ipsec.encryption {
+                EspEncryption::TripleDes => EspCipher::TripleDes,
+                EspEncryption::Aes128 => EspCipher::Aes128Cbc,
+                EspEncryption::Aes192 => EspCipher::Aes192Cbc,
+                EspEncryption::Aes256 => EspCipher::Aes256Cbc,
+                EspEncryption::Aes128Gcm => EspCipher::Aes128Gcm16,
+                EspEncryption::Aes256Gcm => EspCipher::Aes256Gcm16,
+            },
+            integrity: ipsec.authentication.map(|authentication| match authentication {
+                Authentication::Md5 => EspIntegrity::HmacMd5,
+                Authentication::Sha1 => EspIntegrity::HmacSha1,
+                Authentication::Sha256 => EspIntegrity::HmacSha2_256,
+            }),
+        }],
+        pfs: ipsec.pfs.map(group),
+        child_lifetime: ChildLifetime { time: ipsec.lifetime, kilobytes: ipsec.lifetime_kilobytes },
+        selectors,
+        may_initiate: tunnel.start != Start::Answer,
+        keep_up: tunnel.start == Start::Always,
+        force_udp_encapsulation: ipsec.encapsulation == config::Encapsulation::Udp,
+        dpd_delay: ike.dpd,
+    }
+}
+
+/// Why a negotiated Child SA cannot be installed: the engine and ESP disagree about what was negotiated.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InstallError {
+    #[error(transparent)]
+    Transform(#[from] TransformError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+/// Both directions of a Child SA, ready for the data plane, and what the XDP program knows about them.
+pub(super) struct EspPair {
+    pub(super) inbound: Box<InboundSa>,
+    pub(super) outbound: Box<OutboundSa>,
+    pub(super) key: SaKey,
+    /// Octets that ESP and the outer headers add on average.
+    pub(super) overhead: u32,
+}
+
+/// Makes the two ESP SAs of a Child SA.
+pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, InstallError> {
+    let cipher = match child.proposal.cipher {
+        EspCipher::TripleDes => Cipher::TripleDes,
+        EspCipher::Aes128Cbc => Cipher::Aes128Cbc,
+        EspCipher::Aes192Cbc => Cipher::Aes192Cbc,
+        EspCipher::Aes256Cbc => Cipher::Aes256Cbc,
+        EspCipher::Aes128Gcm16 => Cipher::Aes128Gcm,
+        EspCipher::Aes256Gcm16 => Cipher::Aes256Gcm,
+    };
+    let integrity = child.proposal.integrity.map(|integrity| match integrity {
+        EspIntegrity::HmacMd5 => Integrity::HmacMd5_96,
+        EspIntegrity::HmacSha1 => Integrity::HmacSha1_96,
+        EspIntegrity::HmacSha2_256 => Integrity::HmacSha2_256_128,
+    });
+    let transform = Transform::new(cipher, integrity)?;
+    let udp = child.encapsulation.map(|ports| UdpPorts { local: ports.local_port, peer: ports.peer_port });
+    let encapsulation = if udp.is_some() { Encapsulation::Udp } else { Encapsulation::Esp };
+    let selector = Selector {
+        local: (child.selectors.local.network(), child.selectors.local.prefix_len()),
+        peer: (child.selectors.peer.network(), child.selectors.peer.prefix_len()),
+    };
+    let endpoints = TunnelEndpoints { local: child.local, peer: child.peer, udp };
+    let inbound =
+        InboundSa::new(child.inbound.spi, transform, &keys(&child.inbound), vec![selector], replay_window)?;
+    // The keys are fresh and only this node has them, so the nonce space may start from its beginning.
+    let nonces = NonceSpace::default();
+    let outbound = OutboundSa::new(child.outbound.spi, transform, &keys(&child.outbound), endpoints, nonces)?;
+    Ok(EspPair {
+        inbound: Box::new(inbound),
+        outbound: Box::new(outbound),
+        key: SaKey { addr: v4_mapped(child.local.octets()), spi: child.inbound.spi.to_be_bytes() },
+        overhead: u32::try_from(transform.overhead(encapsulation)).unwrap_or_default(),
+    })
+}
+
+/// What the XDP program does with packets of an inbound SA.
+pub(super) fn sa_value(sa: super::slots::Slot, tunnel: u32, gateway_limiter: u32, overhead: u32) -> SaValue {
+    SaValue { sa: sa.index, generation: sa.generation, tunnel, gateway_limiter, tunnel_limiter: 0, overhead }
+}
+
+fn keys(sa: &EspSa) -> Keys {
+    Keys::new(sa.encryption_key.expose().to_vec(), sa.integrity_key.expose().to_vec())
+}
+
+fn identity(identity: &config::Identity) -> Identity {
+    match identity {
+        config::Identity::Address(address) => Identity::Ipv4(*address),
+        config::Identity::Fqdn(name) => Identity::Fqdn(name.clone()),
+    }
+}
+
+fn group(group: DhGroup) -> crypto::DhGroup {
+    match group {
+        DhGroup::Modp1024 => crypto::DhGroup::Modp1024,
+        DhGroup::Modp1536 => crypto::DhGroup::Modp1536,
+        DhGroup::Modp2048 => crypto::DhGroup::Modp2048,
+    }
+}

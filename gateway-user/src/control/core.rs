@@ -1,0 +1,298 @@
+//! The heart of the control loop: desired and actual state, without sockets, clocks or channels.
+//!
+//! The driver feeds it configurations, datagrams, deadlines and the data plane's events, each with the time; what it wants done it
+//! does to its [`Fabric`], and datagrams to send wait in [`Core::poll_transmit`].
+
+mod apply;
+mod install;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_ike::config::{ConnectionId, PairIndex};
+use gateway_ike::endpoint::{Endpoint, EndpointConfig};
+use gateway_ike::event::{ChildId, Event, Transmit};
+
+use super::convert;
+use super::fabric::{Fabric, SpaceNumbers};
+use super::slots::{Slot, Slots};
+use super::tunnel::Tunnel;
+use crate::config::{Config, GatewayConfig, Id};
+use crate::dataplane::{Capacity, Counters, DataplaneEvent};
+use crate::xdp::SpdSpace;
+
+pub(super) use apply::ApplyError;
+
+/// Sequence numbers after which a successor is negotiated, RFC 4303 section 3.3.3: there are 2^32 of them.
+const SOFT_SEQUENCE: u64 = (1 << 32) - (1 << 26);
+
+/// A VPN gateway and its limiters.
+#[derive(Debug)]
+struct Gateway {
+    config: Arc<GatewayConfig>,
+    number: Slot,
+}
+
+impl Gateway {
+    /// Limiter of traffic to the peers. Number 0 means "no limiter", so the first one is 1.
+    const fn limiter_out(&self) -> u32 {
+        self.number.index * 2 + 1
+    }
+
+    /// Limiter of traffic from the peers.
+    const fn limiter_in(&self) -> u32 {
+        self.number.index * 2 + 2
+    }
+}
+
+/// Everything that the control loop owns.
+#[derive(Debug)]
+pub(super) struct Core<F> {
+    endpoint: Endpoint,
+    pub(super) fabric: F,
+    config: Option<Arc<Config>>,
+    gateways: BTreeMap<Id, Gateway>,
+    /// By number, which is also the engine's [`ConnectionId`].
+    tunnels: BTreeMap<u32, Tunnel>,
+    numbers: BTreeMap<Id, Slot>,
+    /// Tunnel of each Child SA.
+    children: BTreeMap<ChildId, u32>,
+    /// Child SA of each inbound SA.
+    inbound_owners: BTreeMap<u32, (u32, ChildId)>,
+    tunnel_slots: Slots,
+    gateway_slots: Slots,
+    policy_slots: Slots,
+    inbound_slots: Slots,
+    outbound_slots: Slots,
+    spaces: Vec<SpdSpace>,
+    space_numbers: SpaceNumbers,
+    last_space: u32,
+    transmits: VecDeque<Transmit>,
+    unknown_peers: u64,
+    generation: u64,
+}
+
+/// What became of a command about one tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommandOutcome {
+    Done,
+    NoSuchTunnel,
+}
+
+impl<F: Fabric> Core<F> {
+    pub(super) fn new(engine: EndpointConfig, capacity: Capacity, gateways: u32, fabric: F) -> Self {
+        Self {
+            endpoint: Endpoint::new(engine),
+            fabric,
+            config: None,
+            gateways: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            children: BTreeMap::new(),
+            inbound_owners: BTreeMap::new(),
+            tunnel_slots: Slots::new(capacity.tunnels),
+            gateway_slots: Slots::new(gateways),
+            policy_slots: Slots::new(capacity.policies),
+            inbound_slots: Slots::new(capacity.sas),
+            outbound_slots: Slots::new(capacity.sas),
+            spaces: Vec::new(),
+            space_numbers: SpaceNumbers::default(),
+            last_space: 0,
+            transmits: VecDeque::new(),
+            unknown_peers: 0,
+            generation: 0,
+        }
+    }
+
+    /// A datagram of a peer, without the non-ESP marker.
+    pub(super) fn handle_datagram(&mut self, now: Instant, local: SocketAddrV4, peer: SocketAddrV4, payload: &[u8]) {
+        self.endpoint.handle_datagram(now, local, peer, payload);
+        self.drain(now);
+    }
+
+    /// The deadline of [`Self::poll_timeout`] has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.drain(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.endpoint.poll_timeout()
+    }
+
+    /// The next datagram to send.
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// Something happened in the data plane.
+    pub(super) fn handle_dataplane(&mut self, now: Instant, event: &DataplaneEvent) {
+        match event {
+            DataplaneEvent::Acquire { policy, tunnel } => self.acquire(now, *policy, *tunnel),
+            DataplaneEvent::InboundFirstUse { index, generation } => {
+                let owner = self.inbound_owners.get(index).filter(|(current, _)| current == generation);
+                if let Some(&(_, child)) = owner {
+                    self.endpoint.child_inbound_used(now, child);
+                }
+            }
+            DataplaneEvent::WorkerFailed { .. } => {}
+        }
+        self.drain(now);
+    }
+
+    fn acquire(&mut self, now: Instant, policy: u32, number: u32) {
+        let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) else { return };
+        let Some(pair) = tunnel.pairs.iter().position(|pair| pair.policy.index == policy) else { return };
+        if tunnel.config.start != crate::config::Start::Answer {
+            self.endpoint.initiate(now, ConnectionId(number), pair_index(pair));
+        }
+    }
+
+    /// Brings a tunnel up, also one that was taken down.
+    pub(super) fn up(&mut self, now: Instant, id: &str) -> CommandOutcome {
+        let Some(number) = self.number(id) else { return CommandOutcome::NoSuchTunnel };
+        let Some(tunnel) = self.tunnels.get_mut(&number) else { return CommandOutcome::NoSuchTunnel };
+        if std::mem::take(&mut tunnel.disabled) {
+            tunnel.timeline.note(now, "the operator brings it up");
+            let selectors = tunnel.pairs.iter().map(|pair| pair.selectors).collect();
+            self.endpoint.put_connection(now, convert::connection(number, &tunnel.config, selectors));
+        }
+        for pair in 0..tunnel.pairs.len() {
+            self.endpoint.initiate(now, ConnectionId(number), pair_index(pair));
+        }
+        self.drain(now);
+        CommandOutcome::Done
+    }
+
+    /// Ends a tunnel and keeps it down: the engine forgets it, so that neither end brings it up, and its policies stay without an
+    /// SA, so that its traffic is dropped.
+    pub(super) fn down(&mut self, now: Instant, id: &str) -> CommandOutcome {
+        let Some(number) = self.number(id) else { return CommandOutcome::NoSuchTunnel };
+        if let Some(tunnel) = self.tunnels.get_mut(&number)
+            && !std::mem::replace(&mut tunnel.disabled, true)
+        {
+            tunnel.timeline.note(now, "the operator takes it down");
+            self.endpoint.remove_connection(now, ConnectionId(number));
+        }
+        self.drain(now);
+        CommandOutcome::Done
+    }
+
+    /// Tells all peers that their SAs are gone. The maps stay as they are: protected traffic is dropped from here on.
+    pub(super) fn farewell(&mut self, now: Instant) {
+        for &number in self.tunnels.keys() {
+            self.endpoint.terminate(now, ConnectionId(number));
+        }
+        self.drain(now);
+    }
+
+    /// Looks at the counters: who was heard, and which SA comes near a limit. Called about once per second.
+    pub(super) fn tick(&mut self, now: Instant, counters: &Counters) {
+        let inbound: BTreeMap<u32, _> = counters.inbound.iter().map(|(index, counters)| (*index, counters)).collect();
+        let outbound: BTreeMap<u32, _> = counters.outbound.iter().map(|(index, counters)| (*index, counters)).collect();
+        for (&number, tunnel) in &mut self.tunnels {
+            for (&id, child) in &mut tunnel.children {
+                let (inbound, outbound) = (inbound.get(&child.inbound.index), outbound.get(&child.outbound.index));
+                let received = inbound.map_or(0, |counters| counters.packets);
+                if received > std::mem::replace(&mut child.seen_inbound, received) {
+                    self.endpoint.note_inbound_traffic(now, ConnectionId(number));
+                }
+                let octets = [inbound, outbound].into_iter().flatten().map(|counters| counters.octets).max();
+                let sequence = outbound.map_or(0, |counters| counters.highest_sequence);
+                let used_up = child.octets.is_some_and(|limit| octets.unwrap_or(0) >= soft_octets(limit));
+                if (used_up || sequence >= SOFT_SEQUENCE) && !std::mem::replace(&mut child.rekey_asked, true) {
+                    tunnel.timeline.note(now, format!("an SA of {} is nearly used up", child.selectors.peer));
+                    self.endpoint.rekey_child(now, id);
+                }
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Carries out what the engine wants, in its order, and keeps what it wants sent.
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.on_event(now, event);
+        }
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.transmits.push_back(transmit);
+        }
+        self.refresh_states(now);
+    }
+
+    fn refresh_states(&mut self, now: Instant) {
+        let half_open: std::collections::BTreeSet<u32> = self
+            .endpoint
+            .snapshots(now)
+            .into_iter()
+            .filter(|sa| sa.state != "established")
+            .map(|sa| sa.connection.0)
+            .collect();
+        for (number, tunnel) in &mut self.tunnels {
+            tunnel.refresh(now, half_open.contains(number));
+        }
+    }
+
+    fn number(&self, id: &str) -> Option<u32> {
+        self.numbers.iter().find(|(name, _)| name.as_str() == id).map(|(_, slot)| slot.index)
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::InstallChild { child, replaces } => self.install_child(now, &child, replaces),
+            Event::UseOutbound { child } => self.use_outbound(now, child),
+            Event::RemoveChild { child } => self.remove_child(now, child),
+            Event::IkeUp { connection, spis, initiator, algorithms, rekey_at, expires_at, nat, rekeyed } => {
+                let established = now;
+                let ike =
+                    super::tunnel::IkeSa { spis, initiator, algorithms, established, rekey_at, expires_at, nat };
+                self.ike_up(now, connection, ike, rekeyed);
+            }
+            Event::IkeDown { connection, spis, last } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
+                    tunnel.ike.retain(|ike| ike.spis != spis);
+                    tunnel.timeline.note(now, if last { "the last IKE SA ended" } else { "an IKE SA ended" });
+                }
+            }
+            Event::PeerPortChanged { connection, encapsulation } => self.peer_port_changed(now, connection, encapsulation),
+            Event::Failed { connection, peer, diagnosis } => {
+                match connection.and_then(|connection| self.tunnels.get_mut(&connection.0)) {
+                    Some(tunnel) => tunnel.fail(now, diagnosis),
+                    None => {
+                        self.unknown_peers += 1;
+                        tracing::debug!(%peer, %diagnosis, "a peer without a tunnel was refused");
+                    }
+                }
+            }
+            Event::Note { connection, text } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
+                    tracing::debug!(tunnel = %tunnel.config.id, text, "ike");
+                    tunnel.timeline.note(now, text);
+                }
+            }
+        }
+    }
+}
+
+/// Octets after which a successor is negotiated: it takes a while, and the hard limit ends the SA.
+const fn soft_octets(limit: u64) -> u64 {
+    limit - limit / 5
+}
+
+/// The engine counts pairs with 16 bits; the configuration's quotas stay far below.
+fn pair_index(pair: usize) -> PairIndex {
+    PairIndex(u16::try_from(pair).unwrap_or(u16::MAX))
+}
+
+/// Burst of a limiter: 50 ms, and no less than one segmentation-offloaded packet needs.
+pub(super) fn burst(octets_per_second: u64) -> u64 {
+    const LEAST: u64 = 64 * 1024;
+    let window = Duration::from_millis(50);
+    (octets_per_second * u64::try_from(window.as_millis()).unwrap_or(0) / 1000).max(LEAST)
+}

@@ -1,0 +1,172 @@
+//! What the control loop knows about one tunnel at the moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_common::Spi;
+use gateway_common::abi::SaKey;
+use gateway_esp::OutboundSa;
+use gateway_ike::config::SelectorPair;
+use gateway_ike::diagnosis::{Code, Diagnosis};
+use gateway_ike::event::ChildId;
+use gateway_ike::wire::IkeSpi;
+
+use super::slots::Slot;
+use super::timeline::Timeline;
+use crate::config::TunnelConfig;
+use crate::dataplane::{SaCounters, TunnelCounters};
+use crate::status::{NegotiationCounts, TunnelState};
+
+/// How long an IKE SA without a Child SA counts as a negotiation.
+const CHILD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One selector pair and its policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PairPolicy {
+    pub(super) selectors: SelectorPair,
+    pub(super) policy: Slot,
+}
+
+/// One tunnel.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) config: Arc<TunnelConfig>,
+    /// Taken down by the operator: the engine does not know the tunnel, and its traffic is dropped.
+    pub(super) disabled: bool,
+    /// In the order in which the engine knows them; an old pair keeps its place.
+    pub(super) pairs: Vec<PairPolicy>,
+    pub(super) ike: Vec<IkeSa>,
+    pub(super) children: BTreeMap<ChildId, Child>,
+    /// What SAs carried that are gone.
+    pub(super) past: Traffic,
+    /// What the number's former tunnel left in the data plane's counters.
+    pub(super) baseline: TunnelCounters,
+    pub(super) timeline: Timeline,
+    pub(super) last_failure: Option<(Instant, Diagnosis)>,
+    pub(super) failures: BTreeMap<Code, u64>,
+    pub(super) negotiations: NegotiationCounts,
+    state: TunnelState,
+    pub(super) state_since: Instant,
+}
+
+/// An established IKE SA.
+#[derive(Debug)]
+pub(super) struct IkeSa {
+    pub(super) spis: (IkeSpi, IkeSpi),
+    pub(super) initiator: bool,
+    pub(super) algorithms: String,
+    pub(super) established: Instant,
+    pub(super) rekey_at: Instant,
+    pub(super) expires_at: Instant,
+    pub(super) nat: bool,
+}
+
+/// An installed Child SA.
+#[derive(Debug)]
+pub(super) struct Child {
+    /// Position in [`Tunnel::pairs`].
+    pub(super) pair: usize,
+    pub(super) selectors: SelectorPair,
+    pub(super) inbound: Slot,
+    pub(super) outbound: Slot,
+    pub(super) key: SaKey,
+    pub(super) spis: (Spi, Spi),
+    pub(super) algorithms: String,
+    pub(super) udp: bool,
+    pub(super) rekey_at: Instant,
+    pub(super) expires_at: Instant,
+    pub(super) octets: Option<u64>,
+    /// The outbound SA until the engine says that the peer is ready for it.
+    pub(super) waiting: Option<Box<OutboundSa>>,
+    /// Whether the policy uses its outbound SA.
+    pub(super) current: bool,
+    /// Whether a successor was asked for because of a soft limit.
+    pub(super) rekey_asked: bool,
+    /// Packets opened at the last look.
+    pub(super) seen_inbound: u64,
+}
+
+/// Packets and octets in both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traffic {
+    pub(super) packets_in: u64,
+    pub(super) bytes_in: u64,
+    pub(super) packets_out: u64,
+    pub(super) bytes_out: u64,
+}
+
+impl Traffic {
+    pub(super) fn add(&mut self, inbound: &SaCounters, outbound: &SaCounters) {
+        self.packets_in += inbound.packets;
+        self.bytes_in += inbound.octets;
+        self.packets_out += outbound.packets;
+        self.bytes_out += outbound.octets;
+    }
+}
+
+impl Tunnel {
+    pub(super) fn new(now: Instant, config: Arc<TunnelConfig>, pairs: Vec<PairPolicy>) -> Self {
+        Self {
+            config,
+            disabled: false,
+            pairs,
+            ike: Vec::new(),
+            children: BTreeMap::new(),
+            past: Traffic::default(),
+            baseline: TunnelCounters::default(),
+            timeline: Timeline::default(),
+            last_failure: None,
+            failures: BTreeMap::new(),
+            negotiations: NegotiationCounts::default(),
+            state: TunnelState::Down,
+            state_since: now,
+        }
+    }
+
+    /// The Child SA that packets of a pair use.
+    pub(super) fn current_child(&self, pair: usize) -> Option<ChildId> {
+        self.children.iter().find(|(_, child)| child.pair == pair && child.current).map(|(&id, _)| id)
+    }
+
+    /// State as of the last [`Self::refresh`].
+    pub(super) const fn state(&self) -> TunnelState {
+        self.state
+    }
+
+    /// Works the state out again. `half_open` says whether the engine negotiates an IKE SA.
+    pub(super) fn refresh(&mut self, now: Instant, half_open: bool) {
+        let child_pending = self.ike.last().is_some_and(|ike| {
+            let failed = self.last_failure.as_ref().is_some_and(|(at, _)| *at >= ike.established);
+            !failed && now.saturating_duration_since(ike.established) < CHILD_PATIENCE
+        });
+        let state = if self.disabled {
+            TunnelState::Disabled
+        } else if self.children.values().any(|child| child.current) {
+            TunnelState::Up
+        } else if half_open || child_pending {
+            TunnelState::Negotiating
+        } else {
+            TunnelState::Down
+        };
+        if state != self.state {
+            tracing::info!(tunnel = %self.config.id, from = self.state.name(), to = state.name(), "tunnel");
+            self.timeline.note(now, format!("{}, was {}", state.name(), self.state.name()));
+            self.state = state;
+            self.state_since = now;
+        }
+    }
+
+    /// Records a failed negotiation.
+    pub(super) fn fail(&mut self, now: Instant, diagnosis: Diagnosis) {
+        *self.failures.entry(diagnosis.code).or_default() += 1;
+        self.timeline.note(now, diagnosis.to_string());
+        let repeated = self.last_failure.as_ref().is_some_and(|(_, last)| *last == diagnosis);
+        if repeated {
+            tracing::debug!(tunnel = %self.config.id, %diagnosis, "negotiation failed again");
+        } else {
+            tracing::warn!(tunnel = %self.config.id, %diagnosis, "negotiation failed");
+        }
+        self.last_failure = Some((now, diagnosis));
+    }
+}
