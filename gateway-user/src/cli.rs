@@ -1,9 +1,5 @@
 //! The command line: arguments in, exit code out. The only place that prints.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this module talks to the operator"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module talks to the operator")]
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -19,19 +15,81 @@ mod table;
 pub use exit::Exit;
 
 use crate::config::{self, LoadError, Warning};
-use crate::control_socket::{self, Request, Response};
+use crate::control::{self, StartError, sentence};
+use crate::control_socket::{self, Request, Response, SocketError};
+use crate::ike_io::BindError;
+use crate::xdp::{XdpError, XdpProgram};
 use arguments::{AgentSocket, Arguments, Subcommands};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
+        Subcommands::Run { config } => run(&config),
         Subcommands::Check { config, live } => check(&config, live),
         Subcommands::Status { tunnel, json, agent } => status(tunnel.as_deref(), json, &agent),
         Subcommands::Up { tunnel, agent } => command(&agent, &Request::Up { tunnel }),
         Subcommands::Down { tunnel, agent } => command(&agent, &Request::Down { tunnel }),
         Subcommands::Reload { agent } => command(&agent, &Request::Reload {}),
+        Subcommands::Detach { config, pin_dir } => detach(config.as_deref(), &pin_dir),
     }
     .into()
+}
+
+fn run(file: &Path) -> Exit {
+    match control::run(file) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("{}", sentence(&error));
+            exit_of(&error)
+        }
+    }
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Config(error) => exit_of_load(error),
+        StartError::Control(SocketError::AnotherInstance { .. }) => Exit::AnotherInstance,
+        StartError::Capabilities(_)
+        | StartError::Ike(BindError::Capability { .. })
+        | StartError::Xdp(XdpError::MissingCapability { .. }) => Exit::Capability,
+        StartError::Ike(BindError::InUse { .. }) => Exit::PortInUse,
+        StartError::Metrics { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Exit::PortInUse,
+        StartError::Xdp(XdpError::UnsupportedKernel { .. } | XdpError::Verifier { .. } | XdpError::NotBpffs { .. }) => {
+            Exit::KernelFeature
+        }
+        StartError::Control(SocketError::Io { .. })
+        | StartError::Ike(BindError::Io { .. })
+        | StartError::Metrics { .. }
+        | StartError::Net(_)
+        | StartError::Xdp(_)
+        | StartError::Dataplane(_)
+        | StartError::Rules(_)
+        | StartError::SlowPath(_)
+        | StartError::Process { .. } => Exit::Failure,
+    }
+}
+
+fn detach(config: Option<&Path>, pin_dir: &Path) -> Exit {
+    let paths = match config.map(config::paths).transpose() {
+        Ok(paths) => paths,
+        Err(error) => return report(&error),
+    };
+    if let Some(paths) = &paths
+        && control_socket::is_held(&paths.control_socket)
+    {
+        eprintln!("an agent runs; stop it first");
+        return Exit::AnotherInstance;
+    }
+    let pin_dir = paths.as_ref().map_or(pin_dir, |paths| &paths.pin_dir);
+    match XdpProgram::detach_pinned(pin_dir) {
+        Ok(interfaces) if interfaces.is_empty() => println!("nothing is attached from {}", pin_dir.display()),
+        Ok(interfaces) => println!("detached from {}; traffic is not protected", interfaces.join(", ")),
+        Err(error) => {
+            eprintln!("{}", sentence(&error));
+            return Exit::Failure;
+        }
+    }
+    Exit::Success
 }
 
 fn check(file: &Path, live: bool) -> Exit {
@@ -40,9 +98,7 @@ fn check(file: &Path, live: bool) -> Exit {
         Err(error) => return report(&error),
     };
     let warnings = config::warnings(&config);
-    warnings
-        .iter()
-        .for_each(|warning: &Warning| println!("warning: {warning}"));
+    warnings.iter().for_each(|warning: &Warning| println!("warning: {warning}"));
     let missing = if live { live::check(&config) } else { Vec::new() };
     for (_, sentence) in &missing {
         println!("missing: {sentence}");
@@ -61,6 +117,10 @@ fn check(file: &Path, live: bool) -> Exit {
 
 fn report(error: &LoadError) -> Exit {
     eprintln!("{error}");
+    exit_of_load(error)
+}
+
+fn exit_of_load(error: &LoadError) -> Exit {
     match error {
         LoadError::Refused(refused) if refused.only_key_file_modes() => Exit::KeyFileMode,
         LoadError::Refused(_) | LoadError::Unreadable { .. } => Exit::Configuration,
@@ -90,10 +150,7 @@ fn status(only: Option<&str>, json: bool, agent: &AgentSocket) -> Exit {
             }
         }
     } else if only.is_some() {
-        status
-            .tunnels
-            .iter()
-            .for_each(|tunnel| print!("{}", table::tunnel(tunnel, colour)));
+        status.tunnels.iter().for_each(|tunnel| print!("{}", table::tunnel(tunnel, colour)));
     } else {
         print!("{}", table::overview(&status, colour));
     }
@@ -127,11 +184,7 @@ fn print_response(response: Response) -> Exit {
 
 fn ask(agent: &AgentSocket, request: &Request) -> Result<Response, Exit> {
     let socket = match &agent.config {
-        Some(file) => {
-            config::paths(file)
-                .map_err(|error| report(&error))?
-                .control_socket
-        }
+        Some(file) => config::paths(file).map_err(|error| report(&error))?.control_socket,
         None => agent.socket.clone(),
     };
     control_socket::ask(&socket, request).map_err(|error| {

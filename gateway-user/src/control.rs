@@ -1,3 +1,27 @@
 //! The control loop: desired and actual state, and the only writer of the maps, the worker tables and the engine.
+//!
+//! ```text
+//! configuration, peers, workers, operator, clock --> Agent (one enum of inputs) --> Core --> Fabric: XDP maps, worker tables
+//!                                                                                     |--> gateway-ike --> transmits
+//! ```
 
-pub mod spd;
+mod agent;
+mod convert;
+mod core;
+mod fabric;
+mod kernel;
+mod plan;
+mod process;
+mod routes;
+mod slots;
+mod spd;
+mod start;
+mod start_error;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod tunnel;
+
+pub use agent::sentence;
+pub use start::run;
+pub use start_error::StartError;

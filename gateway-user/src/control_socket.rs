@@ -13,7 +13,7 @@ use crate::status::Status;
 
 mod server;
 
-pub use server::{Call, ControlSocket, SocketError};
+pub use server::{Call, ControlSocket, SocketError, is_held};
 
 /// Longest request in octets.
 const MAX_REQUEST: u64 = 4096;

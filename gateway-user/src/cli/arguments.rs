@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::exit::EXIT_CODES;
-use crate::config::DEFAULT_SOCKET;
+use crate::config::{DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 
 /// IPsec VPN gateway with an XDP data plane.
 #[derive(Debug, Parser)]
@@ -17,10 +17,17 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Subcommands {
+    /// Run the agent in the foreground
+    #[command(after_help = "Example:\n  gateway run --config /etc/ipsec-gateway/gateway.toml\n\n\
+        SIGHUP reads the configuration again and touches only what changed. SIGTERM tells the peers and ends the agent;\n\
+        the XDP program stays and drops protected traffic until the next start or `gateway detach`.")]
+    Run {
+        /// Configuration file
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Check a configuration and print everything that is wrong with it
-    #[command(
-        after_help = "Examples:\n  gateway check deploy/examples/gateway.toml\n  gateway check --live /etc/ipsec-gateway/gateway.toml"
-    )]
+    #[command(after_help = "Examples:\n  gateway check deploy/examples/gateway.toml\n  gateway check --live /etc/ipsec-gateway/gateway.toml")]
     Check {
         /// Configuration file
         #[arg(value_name = "FILE")]
@@ -30,9 +37,7 @@ pub(super) enum Subcommands {
         live: bool,
     },
     /// Show tunnels, SAs, lifetimes, counters and the last failure
-    #[command(
-        after_help = "Examples:\n  gateway status\n  gateway status vpnx-idc\n  gateway status --json | jq '.tunnels[].state'"
-    )]
+    #[command(after_help = "Examples:\n  gateway status\n  gateway status vpnx-idc\n  gateway status --json | jq '.tunnels[].state'")]
     Status {
         /// Only this tunnel, with its timeline
         tunnel: Option<String>,
@@ -64,6 +69,16 @@ pub(super) enum Subcommands {
         #[command(flatten)]
         agent: AgentSocket,
     },
+    /// Remove the XDP program that a stopped agent left in place: protected traffic is then routed in the clear
+    #[command(after_help = "Examples:\n  gateway detach --config /etc/ipsec-gateway/gateway.toml\n  gateway detach --pin-dir /sys/fs/bpf/ipsec-gateway")]
+    Detach {
+        /// Configuration file that names the pin directory
+        #[arg(long, short, value_name = "FILE", conflicts_with = "pin_dir")]
+        config: Option<PathBuf>,
+        /// The pin directory
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+        pin_dir: PathBuf,
+    },
 }
 
 /// Which agent to talk to.
@@ -91,10 +106,7 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         for command in Arguments::command().get_subcommands() {
-            let help = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{}", command.get_name());
         }
     }

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use gateway_common::abi::{LimiterConfig, SaKey, SaValue};
 
 use crate::config::Id;
-use crate::dataplane::{Message, SaCounters};
+use crate::dataplane::{Message, SaCounters, TunnelCounters};
 use crate::xdp::{SpdSpace, XdpError};
 
 /// Maps and tables. Only the control loop has one.
@@ -17,6 +17,8 @@ pub(super) trait Fabric {
     fn message(&mut self, message: Message);
     /// What an inbound and an outbound SA carried.
     fn sa_counters(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters);
+    /// What happened to packets of a tunnel, and of former tunnels with its number.
+    fn tunnel_counters(&self, number: u32) -> TunnelCounters;
     /// Adds an inbound SA to the map.
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError>;
     /// Removes an inbound SA from the map.

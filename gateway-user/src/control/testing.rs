@@ -9,7 +9,7 @@ use gateway_common::abi::{LimiterConfig, SaKey, SaValue};
 
 use super::fabric::{Fabric, SpaceNumbers};
 use crate::config::{self, Config};
-use crate::dataplane::{Message, SaCounters};
+use crate::dataplane::{Message, SaCounters, TunnelCounters};
 use crate::xdp::{SpdSpace, XdpError};
 
 /// A tunnel by id with its pairs of ranges.
@@ -84,6 +84,10 @@ impl Fabric for Recorder {
 
     fn sa_counters(&self, _inbound: u32, _outbound: u32) -> (SaCounters, SaCounters) {
         (self.carried, self.carried)
+    }
+
+    fn tunnel_counters(&self, _number: u32) -> TunnelCounters {
+        TunnelCounters::default()
     }
 
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError> {

@@ -138,6 +138,12 @@ impl Drop for ControlSocket {
     }
 }
 
+/// Whether an agent runs behind the control socket at `path`.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().write(true).open(path.with_added_extension("lock")) else { return false };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+}
+
 async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>) -> std::io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);

@@ -214,7 +214,9 @@ impl<F: Fabric> Core<F> {
                     let pairs = prepared.pairs.remove(&tunnel.id).unwrap_or_default();
                     let Some(slot) = prepared.new_numbers.remove(&tunnel.id) else { continue };
                     self.numbers.insert(tunnel.id.clone(), slot);
-                    self.tunnels.insert(slot.index, Tunnel::new(now, tunnel, pairs));
+                    let mut tunnel = Tunnel::new(now, tunnel, pairs);
+                    tunnel.baseline = self.fabric.tunnel_counters(slot.index);
+                    self.tunnels.insert(slot.index, tunnel);
                     engine.push(slot.index);
                 }
                 TunnelChange::Change(tunnel) => {

@@ -1,0 +1,406 @@
+//! The running agent: everything that reaches the control loop is one [`Input`], and every input is handled to its end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::core::{CommandOutcome, Core};
+use super::kernel::{DataplaneSettings, Kernel};
+use super::routes::{self, HostRoutes};
+use super::start_error::StartError;
+use crate::config::{self, Config, LoadError};
+use crate::control_socket::{Call, Request, Response};
+use crate::dataplane::DataplaneEvent;
+use crate::ike_io::{Datagram, IkeSockets};
+use crate::net::{NetMirror, NetSnapshot, SlowPath};
+use crate::status::{ConfigStatus, InterfaceStatus, Status, WorkerStatus, XdpStatus};
+use gateway_common::abi::Verdict;
+
+/// How often counters are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long to wait before interfaces or workers that failed are tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Everything that the control loop can hear.
+#[derive(Debug)]
+enum Input {
+    /// The engine's deadline.
+    Deadline,
+    /// Look at the counters.
+    Tick,
+    /// End.
+    Stop,
+    /// SIGHUP.
+    Reload,
+    /// The operator or a scrape.
+    Call(Call),
+    /// The kernel's network configuration changed.
+    Net,
+    /// The data plane.
+    Dataplane(DataplaneEvent),
+    /// A peer.
+    Datagram(Datagram),
+}
+
+/// The agent. [`super::start`] makes it, [`Self::run`] is its life.
+pub(super) struct Agent {
+    pub(super) core: Core<Kernel>,
+    pub(super) sockets: IkeSockets,
+    pub(super) settings: DataplaneSettings,
+    pub(super) slow_path: SlowPath,
+    pub(super) file: PathBuf,
+    pub(super) config: Arc<Config>,
+    pub(super) inputs: Inputs,
+    pub(super) routes: HostRoutes,
+    pub(super) reloads: Reloads,
+    pub(super) failures: Failures,
+    pub(super) _mirror: NetMirror,
+}
+
+/// Where inputs come from.
+pub(super) struct Inputs {
+    pub(super) net: watch::Receiver<Arc<NetSnapshot>>,
+    pub(super) datagrams: mpsc::Receiver<Datagram>,
+    pub(super) dataplane: mpsc::Receiver<DataplaneEvent>,
+    pub(super) calls: mpsc::Receiver<Call>,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    tick: Interval,
+}
+
+/// What became of reloads.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    applied: u64,
+    refused: u64,
+    last_refusal: String,
+}
+
+/// What is broken in the data plane and waits to be tried again.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// Why the interfaces are not all in the data plane.
+    attach: Option<String>,
+    /// Workers that ended, with their reasons.
+    workers: BTreeMap<u32, String>,
+    retried: Option<Instant>,
+}
+
+impl Inputs {
+    pub(super) fn new(
+        net: watch::Receiver<Arc<NetSnapshot>>,
+        datagrams: mpsc::Receiver<Datagram>,
+        dataplane: mpsc::Receiver<DataplaneEvent>,
+        calls: mpsc::Receiver<Call>,
+    ) -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(|source| StartError::Process { what: "listen for signals", source });
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            net,
+            datagrams,
+            dataplane,
+            calls,
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            tick,
+        })
+    }
+
+    /// The next input. Deadlines and the operator come before peers: a flood of datagrams must not starve them.
+    async fn next(&mut self, deadline: Option<Instant>) -> Input {
+        let deadline = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Input::Stop,
+            _ = self.interrupt.recv() => Input::Stop,
+            () = deadline => Input::Deadline,
+            _ = self.tick.tick() => Input::Tick,
+            _ = self.hangup.recv() => Input::Reload,
+            Some(call) = self.calls.recv() => Input::Call(call),
+            Ok(()) = self.net.changed() => Input::Net,
+            Some(event) = self.dataplane.recv() => Input::Dataplane(event),
+            Some(datagram) = self.datagrams.recv() => Input::Datagram(datagram),
+        }
+    }
+}
+
+impl Agent {
+    /// Serves until it is told to stop.
+    pub(super) async fn run(mut self) {
+        loop {
+            let input = self.inputs.next(self.core.poll_timeout()).await;
+            let now = Instant::now();
+            match input {
+                Input::Deadline => self.core.handle_timeout(now),
+                Input::Tick => self.tick(now).await,
+                Input::Reload => drop(self.reload(now).await),
+                Input::Call(Call { request, answer }) => {
+                    let response = self.answer(now, request).await;
+                    if answer.send(response).is_err() {
+                        tracing::debug!("nobody waits for an answer");
+                    }
+                }
+                Input::Net => self.follow_network(now).await,
+                Input::Dataplane(event) => self.on_dataplane(now, &event),
+                Input::Datagram(Datagram { local, peer, payload }) => {
+                    self.core.handle_datagram(now, local, peer, &payload);
+                }
+                Input::Stop => break,
+            }
+            self.send();
+        }
+        self.core.farewell(Instant::now());
+        self.send();
+        tracing::info!(
+            pin_dir = %self.config.agent.pin_dir.display(),
+            "stopped; the XDP program stays and drops protected traffic: `gateway detach` removes it"
+        );
+    }
+
+    fn send(&mut self) {
+        while let Some(transmit) = self.core.poll_transmit() {
+            self.sockets.send(&transmit);
+        }
+    }
+
+    async fn tick(&mut self, now: Instant) {
+        self.core.fabric.drain_logs();
+        let counters = self.core.fabric.counters();
+        self.core.tick(now, &counters);
+        let failed = self.failures.attach.is_some() || !self.failures.workers.is_empty();
+        let patient = self.failures.retried.is_none_or(|at| now.saturating_duration_since(at) >= RETRY);
+        if failed && patient {
+            self.use_interfaces(now);
+        }
+    }
+
+    fn on_dataplane(&mut self, now: Instant, event: &DataplaneEvent) {
+        if let DataplaneEvent::WorkerFailed { queue, error } = event {
+            self.failures.workers.insert(*queue, error.clone());
+            self.core.fabric.worker_failed();
+        }
+        self.core.handle_dataplane(now, event);
+    }
+
+    /// Interfaces come and go, and so do routes, neighbours and addresses.
+    async fn follow_network(&mut self, now: Instant) {
+        let net = Arc::clone(&self.inputs.net.borrow_and_update());
+        self.core.fabric.set_routes(&net.routes);
+        if self.core.fabric.is_outdated(&net) {
+            self.use_interfaces(now);
+        }
+        self.sync_routes(&net).await;
+    }
+
+    pub(super) async fn sync_routes(&mut self, net: &NetSnapshot) {
+        let wanted = routes::wanted(&self.config, net);
+        routes::install(&self.slow_path, &mut self.routes, wanted).await;
+    }
+
+    /// Brings the interfaces that are there into the data plane.
+    pub(super) fn use_interfaces(&mut self, now: Instant) {
+        let net = Arc::clone(&self.inputs.net.borrow());
+        self.failures.retried = Some(now);
+        self.failures.workers.clear();
+        self.failures.attach = match self.core.fabric.follow(&net, &self.settings) {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "not all interfaces are served");
+                Some(sentence(&error))
+            }
+        };
+        for interface in self.core.fabric.interfaces() {
+            match interface.attached {
+                Some(mode) => tracing::info!(interface = interface.name, role = interface.role, %mode, "serving"),
+                None => tracing::warn!(interface = interface.name, role = interface.role, "not served"),
+            }
+        }
+    }
+
+    async fn answer(&mut self, now: Instant, request: Request) -> Response {
+        let outcome = |outcome, done: String, id: &str| match outcome {
+            CommandOutcome::Done => Response::Done(done),
+            CommandOutcome::NoSuchTunnel => Response::Refused(format!("no tunnel is called {id}")),
+        };
+        match request {
+            Request::Status {} => Response::Status(Box::new(self.status(now))),
+            Request::Up { tunnel } => outcome(self.core.up(now, &tunnel), format!("{tunnel}: coming up"), &tunnel),
+            Request::Down { tunnel } => outcome(self.core.down(now, &tunnel), format!("{tunnel}: down"), &tunnel),
+            Request::Reload {} => self.reload(now).await,
+        }
+    }
+
+    /// Reads the configuration again. With a mistake in it, or when it cannot be put into effect, everything stays as it is.
+    async fn reload(&mut self, now: Instant) -> Response {
+        let loaded = config::load(&self.file).map_err(|error| match error {
+            LoadError::Refused(_) => Response::Mistakes(error.to_string()),
+            LoadError::Unreadable { .. } => Response::Refused(error.to_string()),
+        });
+        let applied = match loaded {
+            Ok(config) => self.put_into_effect(now, Arc::new(config)).await.map_err(Response::Refused),
+            Err(refusal) => Err(refusal),
+        };
+        match applied {
+            Ok(()) => {
+                self.reloads.applied += 1;
+                self.reloads.last_refusal.clear();
+                let generation = self.core.generation();
+                tracing::info!(generation, "configuration reloaded");
+                Response::Done(format!("configuration {generation} is in effect"))
+            }
+            Err(refusal) => {
+                self.reloads.refused += 1;
+                if let Response::Mistakes(text) | Response::Refused(text) = &refusal {
+                    text.lines().for_each(|line| tracing::error!("reload refused: {line}"));
+                    self.reloads.last_refusal.clone_from(text);
+                }
+                refusal
+            }
+        }
+    }
+
+    async fn put_into_effect(&mut self, now: Instant, config: Arc<Config>) -> Result<(), String> {
+        let addresses = |config: &Config| config.gateways.iter().map(|gateway| gateway.address).collect::<Vec<_>>();
+        let (old, new) = (addresses(&self.config), addresses(&config));
+        // Old sockets stay until the farewells to their peers are sent.
+        self.sockets.listen(old.iter().chain(&new).copied()).map_err(|error| sentence(&error))?;
+        if let Err(error) = self.core.apply(now, Arc::clone(&config)) {
+            if let Err(error) = self.sockets.listen(old) {
+                tracing::error!(%error, "sockets");
+            }
+            return Err(sentence(&error));
+        }
+        self.send();
+        if let Err(error) = self.sockets.listen(new) {
+            tracing::error!(%error, "sockets");
+        }
+        if config.agent != self.config.agent || needs_restart(&self.config, &config) {
+            tracing::warn!("changes of [agent], xdp_mode, umem_frames and frame_size take effect at the next start");
+        }
+        self.config = config;
+        if let Err(error) = self.core.fabric.configure(&self.config) {
+            tracing::error!(error = &error as &dyn std::error::Error, "an interface keeps its old role");
+        }
+        let net = Arc::clone(&self.inputs.net.borrow());
+        if self.core.fabric.is_outdated(&net) {
+            self.use_interfaces(now);
+        }
+        self.sync_routes(&net).await;
+        Ok(())
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let counters = self.core.fabric.counters();
+        let interfaces = self.core.fabric.interfaces();
+        let native = |mode| matches!(mode, Some(crate::xdp::AttachedMode::Native) | None);
+        let mode = if interfaces.iter().all(|interface| native(interface.attached)) { "native" } else { "generic" };
+        let workers = counters.workers.iter().map(|worker| worker_status(worker, &self.failures));
+        let workers: Vec<_> = workers.collect();
+        let memory = u64::from(self.settings.umem_frames) * u64::from(self.settings.frame_size);
+        let mut ike = self.core.ike_status();
+        let io = self.sockets.counters();
+        ike.send_errors = io.send_errors.load(Ordering::Relaxed);
+        ike.dropped_datagrams += io.overflows.load(Ordering::Relaxed) + io.not_ike.load(Ordering::Relaxed);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            xdp: XdpStatus {
+                mode: mode.to_owned(),
+                interfaces: interfaces.iter().map(interface_status).collect(),
+            },
+            gateways: self.core.gateway_statuses(|limiter| self.core.fabric.limiter_drops(limiter)),
+            tunnels: self.core.tunnel_statuses(now, &counters),
+            umem_bytes: memory * u64::try_from(workers.len()).unwrap_or(0),
+            workers,
+            ike,
+            config: ConfigStatus {
+                generation: self.core.generation(),
+                reloads: self.reloads.applied,
+                refused_reloads: self.reloads.refused,
+                last_refusal: self.reloads.last_refusal.clone(),
+            },
+            problems: self.problems(),
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let net = self.inputs.net.borrow();
+        let missing = self.config.interfaces.iter().filter_map(|interface| match net.link(&interface.name) {
+            None => Some(format!("interface {} does not exist", interface.name)),
+            Some(link) if !link.up => Some(format!("interface {} is down", interface.name)),
+            Some(_) => None,
+        });
+        let has = |address| net.addresses.iter().any(|entry| entry.addr == address);
+        let addresses = self.config.gateways.iter().filter(|gateway| !has(gateway.address));
+        let addresses =
+            addresses.map(|gateway| format!("address {} of gateway {} is on no interface", gateway.address, gateway.id));
+        missing.chain(addresses).chain(self.failures.attach.clone()).collect()
+    }
+}
+
+/// An error with its causes in one sentence.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn needs_restart(old: &Config, new: &Config) -> bool {
+    let (old, new) = (&old.dataplane, &new.dataplane);
+    (old.xdp_mode, old.umem_frames, old.frame_size) != (new.xdp_mode, new.umem_frames, new.frame_size)
+}
+
+fn interface_status(interface: &super::kernel::InterfaceReport) -> InterfaceStatus {
+    let verdicts = Verdict::ALL.iter().zip(interface.verdicts).map(|(verdict, count)| (verdict.name().to_owned(), count));
+    InterfaceStatus {
+        name: interface.name.clone(),
+        role: interface.role.to_owned(),
+        mode: interface.attached.map(|mode| mode.to_string()).unwrap_or_default(),
+        present: interface.present,
+        verdicts: verdicts.collect(),
+    }
+}
+
+fn worker_status(worker: &crate::dataplane::WorkerCounters, failures: &Failures) -> WorkerStatus {
+    let numbers = [
+        ("packets", worker.packets),
+        ("sent", worker.sent),
+        ("batches", worker.batches),
+        ("kicks", worker.kicks),
+        ("polls", worker.polls),
+        ("busy_nanoseconds", worker.busy_nanoseconds),
+        ("slow_path_packets", worker.slow_path_packets),
+        ("waiting", worker.waiting),
+        ("frames", worker.frames),
+        ("frames_outstanding", worker.frames_outstanding),
+    ];
+    let drops = worker.drops.iter().map(|(direction, reason, count)| {
+        (format!("dropped_{}_{}", direction.name(), reason.name()), count)
+    });
+    WorkerStatus {
+        queue: worker.queue,
+        alive: !failures.workers.contains_key(&worker.queue),
+        counters: numbers.map(|(name, count)| (name.to_owned(), count)).into_iter().chain(drops).collect(),
+    }
+}
