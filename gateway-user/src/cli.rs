@@ -1,5 +1,9 @@
 //! The command line: arguments in, exit code out. The only place that prints.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module talks to the operator")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this module talks to the operator"
+)]
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -53,10 +57,12 @@ fn exit_of(error: &StartError) -> Exit {
         | StartError::Ike(BindError::Capability { .. })
         | StartError::Xdp(XdpError::MissingCapability { .. }) => Exit::Capability,
         StartError::Ike(BindError::InUse { .. }) => Exit::PortInUse,
-        StartError::Metrics { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Exit::PortInUse,
-        StartError::Xdp(XdpError::UnsupportedKernel { .. } | XdpError::Verifier { .. } | XdpError::NotBpffs { .. }) => {
-            Exit::KernelFeature
+        StartError::Metrics { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            Exit::PortInUse
         }
+        StartError::Xdp(
+            XdpError::UnsupportedKernel { .. } | XdpError::Verifier { .. } | XdpError::NotBpffs { .. },
+        ) => Exit::KernelFeature,
         StartError::Control(SocketError::Io { .. })
         | StartError::Ike(BindError::Io { .. })
         | StartError::Metrics { .. }
@@ -83,7 +89,10 @@ fn detach(config: Option<&Path>, pin_dir: &Path) -> Exit {
     let pin_dir = paths.as_ref().map_or(pin_dir, |paths| &paths.pin_dir);
     match XdpProgram::detach_pinned(pin_dir) {
         Ok(interfaces) if interfaces.is_empty() => println!("nothing is attached from {}", pin_dir.display()),
-        Ok(interfaces) => println!("detached from {}; traffic is not protected", interfaces.join(", ")),
+        Ok(interfaces) => println!(
+            "detached from {}; traffic is not protected",
+            interfaces.join(", ")
+        ),
         Err(error) => {
             eprintln!("{}", sentence(&error));
             return Exit::Failure;
@@ -98,7 +107,9 @@ fn check(file: &Path, live: bool) -> Exit {
         Err(error) => return report(&error),
     };
     let warnings = config::warnings(&config);
-    warnings.iter().for_each(|warning: &Warning| println!("warning: {warning}"));
+    warnings
+        .iter()
+        .for_each(|warning: &Warning| println!("warning: {warning}"));
     let missing = if live { live::check(&config) } else { Vec::new() };
     for (_, sentence) in &missing {
         println!("missing: {sentence}");
@@ -150,7 +161,10 @@ fn status(only: Option<&str>, json: bool, agent: &AgentSocket) -> Exit {
             }
         }
     } else if only.is_some() {
-        status.tunnels.iter().for_each(|tunnel| print!("{}", table::tunnel(tunnel, colour)));
+        status
+            .tunnels
+            .iter()
+            .for_each(|tunnel| print!("{}", table::tunnel(tunnel, colour)));
     } else {
         print!("{}", table::overview(&status, colour));
     }
@@ -184,7 +198,11 @@ fn print_response(response: Response) -> Exit {
 
 fn ask(agent: &AgentSocket, request: &Request) -> Result<Response, Exit> {
     let socket = match &agent.config {
-        Some(file) => config::paths(file).map_err(|error| report(&error))?.control_socket,
+        Some(file) => {
+            config::paths(file)
+                .map_err(|error| report(&error))?
+                .control_socket
+        }
         None => agent.socket.clone(),
     };
     control_socket::ask(&socket, request).map_err(|error| {

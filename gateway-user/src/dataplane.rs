@@ -179,23 +179,37 @@ impl Dataplane {
     /// # Errors
     /// What is missing: see [`DataplaneError`].
     pub fn start(config: DataplaneConfig) -> Result<Self, DataplaneError> {
-        let queues = check(&config)?;
-        let seed = Zeroizing::new(config.seed);
-        let tables = Arc::new(Tables::new(config.capacity));
         let mut dataplane = Self {
-            tables,
+            tables: Arc::new(Tables::new(config.capacity)),
             workers: Vec::new(),
             xsks: Vec::new(),
             started: Instant::now(),
         };
+        dataplane.launch(&config)?;
+        Ok(dataplane)
+    }
+
+    /// Stops the workers and starts them on other interfaces. Policies, SAs and what they counted stay; the capacity does too,
+    /// whatever `config` says. After an error there are no workers, and the next attempt finds everything else as it was.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(&mut self, config: &DataplaneConfig) -> Result<(), DataplaneError> {
+        self.stop_workers();
+        self.xsks.clear();
+        self.launch(config)
+    }
+
+    fn launch(&mut self, config: &DataplaneConfig) -> Result<(), DataplaneError> {
+        let queues = check(config)?;
+        let seed = Zeroizing::new(config.seed);
         // All sockets first: a worker that runs while another cannot start would have to be taken back.
         let mut ready = Vec::new();
         for queue in 0..queues {
-            let worker = dataplane.prepare(&config, queue, &seed)?;
+            let worker = self.prepare(config, queue, &seed)?;
             for (interface, socket) in config.interfaces.iter().zip(&worker.sockets) {
                 if let Some(socket) = socket {
-                    dataplane
-                        .xsks
+                    self.xsks
                         .push((interface.xsk_base + queue, socket.descriptor().as_raw_fd()));
                 }
             }
@@ -203,9 +217,20 @@ impl Dataplane {
         }
         for worker in ready {
             let handle = spawn(worker)?;
-            dataplane.workers.push(handle);
+            self.workers.push(handle);
         }
-        Ok(dataplane)
+        Ok(())
+    }
+
+    fn stop_workers(&mut self) {
+        for worker in &self.workers {
+            worker.signal.stop.store(true, Ordering::Release);
+            worker.signal.wake();
+        }
+        for mut worker in self.workers.drain(..) {
+            // A worker that panicked has reported it.
+            worker.thread.take().map(JoinHandle::join).transpose().ok();
+        }
     }
 
     /// The sockets, with their slots in `XSKS`. Valid as long as the data plane.
@@ -302,14 +327,7 @@ impl Dataplane {
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        for worker in &self.workers {
-            worker.signal.stop.store(true, Ordering::Release);
-            worker.signal.wake();
-        }
-        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
-            // A worker that panicked has reported it.
-            thread.join().ok();
-        }
+        self.stop_workers();
     }
 }
 

@@ -101,7 +101,14 @@ impl IkeSockets {
     /// No sockets yet. The receiver gets what the sockets hear.
     pub fn new() -> (Self, mpsc::Receiver<Datagram>) {
         let (queue, datagrams) = mpsc::channel(QUEUE);
-        (Self { sockets: BTreeMap::new(), queue, counters: Arc::default() }, datagrams)
+        (
+            Self {
+                sockets: BTreeMap::new(),
+                queue,
+                counters: Arc::default(),
+            },
+            datagrams,
+        )
     }
 
     /// Listens on exactly these addresses: binds what is new, closes what is gone.
@@ -121,7 +128,12 @@ impl IkeSockets {
         self.sockets.retain(|local, _| wanted.contains(local));
         for (local, socket) in bound {
             let socket = Arc::new(socket);
-            let receiver = receive(local, Arc::clone(&socket), self.queue.clone(), Arc::clone(&self.counters));
+            let receiver = receive(
+                local,
+                Arc::clone(&socket),
+                self.queue.clone(),
+                Arc::clone(&self.counters),
+            );
             let task = tokio::spawn(receiver).abort_handle();
             self.sockets.insert(local, Listening { socket, task });
         }
@@ -156,7 +168,11 @@ impl IkeSockets {
 fn bind(local: SocketAddrV4) -> Result<UdpSocket, BindError> {
     let (address, port) = (*local.ip(), local.port());
     let bind = || {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+        let socket = Socket::new(
+            Domain::IPV4,
+            Type::DGRAM.nonblocking().cloexec(),
+            Some(Protocol::UDP),
+        )?;
         // The address may belong to an interface that appears later.
         socket.set_freebind_v4(true)?;
         socket.bind(&local.into())?;
@@ -165,11 +181,20 @@ fn bind(local: SocketAddrV4) -> Result<UdpSocket, BindError> {
     bind().map_err(|source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address, port },
         io::ErrorKind::PermissionDenied => BindError::Capability { port },
-        _ => BindError::Io { address, port, source },
+        _ => BindError::Io {
+            address,
+            port,
+            source,
+        },
     })
 }
 
-async fn receive(local: SocketAddrV4, socket: Arc<UdpSocket>, queue: mpsc::Sender<Datagram>, counters: Arc<IoCounters>) {
+async fn receive(
+    local: SocketAddrV4,
+    socket: Arc<UdpSocket>,
+    queue: mpsc::Sender<Datagram>,
+    counters: Arc<IoCounters>,
+) {
     let mut buffer = vec![0; MAX_DATAGRAM + 1];
     loop {
         let (len, peer) = match socket.recv_from(&mut buffer).await {
@@ -182,11 +207,18 @@ async fn receive(local: SocketAddrV4, socket: Arc<UdpSocket>, queue: mpsc::Sende
                 continue;
             }
         };
-        let Some(payload) = buffer.get(..len).and_then(|datagram| ike_message(local.port(), datagram)) else {
+        let Some(payload) = buffer
+            .get(..len)
+            .and_then(|datagram| ike_message(local.port(), datagram))
+        else {
             counters.not_ike.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let datagram = Datagram { local, peer, payload: payload.to_vec() };
+        let datagram = Datagram {
+            local,
+            peer,
+            payload: payload.to_vec(),
+        };
         match queue.try_send(datagram) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -202,7 +234,11 @@ fn ike_message(port: u16, datagram: &[u8]) -> Option<&[u8]> {
     if datagram.len() > MAX_DATAGRAM {
         return None;
     }
-    if port == NAT_PORT { datagram.strip_prefix(&NON_ESP_MARKER) } else { Some(datagram) }
+    if port == NAT_PORT {
+        datagram.strip_prefix(&NON_ESP_MARKER)
+    } else {
+        Some(datagram)
+    }
 }
 
 #[cfg(test)]

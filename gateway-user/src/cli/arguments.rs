@@ -18,16 +18,20 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Subcommands {
     /// Run the agent in the foreground
-    #[command(after_help = "Example:\n  gateway run --config /etc/ipsec-gateway/gateway.toml\n\n\
+    #[command(
+        after_help = "Example:\n  gateway run --config /etc/ipsec-gateway/gateway.toml\n\n\
         SIGHUP reads the configuration again and touches only what changed. SIGTERM tells the peers and ends the agent;\n\
-        the XDP program stays and drops protected traffic until the next start or `gateway detach`.")]
+        the XDP program stays and drops protected traffic until the next start or `gateway detach`."
+    )]
     Run {
         /// Configuration file
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
     /// Check a configuration and print everything that is wrong with it
-    #[command(after_help = "Examples:\n  gateway check deploy/examples/gateway.toml\n  gateway check --live /etc/ipsec-gateway/gateway.toml")]
+    #[command(
+        after_help = "Examples:\n  gateway check deploy/examples/gateway.toml\n  gateway check --live /etc/ipsec-gateway/gateway.toml"
+    )]
     Check {
         /// Configuration file
         #[arg(value_name = "FILE")]
@@ -37,7 +41,9 @@ pub(super) enum Subcommands {
         live: bool,
     },
     /// Show tunnels, SAs, lifetimes, counters and the last failure
-    #[command(after_help = "Examples:\n  gateway status\n  gateway status vpnx-idc\n  gateway status --json | jq '.tunnels[].state'")]
+    #[command(
+        after_help = "Examples:\n  gateway status\n  gateway status vpnx-idc\n  gateway status --json | jq '.tunnels[].state'"
+    )]
     Status {
         /// Only this tunnel, with its timeline
         tunnel: Option<String>,
@@ -70,7 +76,9 @@ pub(super) enum Subcommands {
         agent: AgentSocket,
     },
     /// Remove the XDP program that a stopped agent left in place: protected traffic is then routed in the clear
-    #[command(after_help = "Examples:\n  gateway detach --config /etc/ipsec-gateway/gateway.toml\n  gateway detach --pin-dir /sys/fs/bpf/ipsec-gateway")]
+    #[command(
+        after_help = "Examples:\n  gateway detach --config /etc/ipsec-gateway/gateway.toml\n  gateway detach --pin-dir /sys/fs/bpf/ipsec-gateway"
+    )]
     Detach {
         /// Configuration file that names the pin directory
         #[arg(long, short, value_name = "FILE", conflicts_with = "pin_dir")]
@@ -106,7 +114,10 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         for command in Arguments::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(help.contains("Example"), "{}", command.get_name());
         }
     }

@@ -100,7 +100,12 @@ impl Inputs {
         dataplane: mpsc::Receiver<DataplaneEvent>,
         calls: mpsc::Receiver<Call>,
     ) -> Result<Self, StartError> {
-        let listen = |kind| signal(kind).map_err(|source| StartError::Process { what: "listen for signals", source });
+        let listen = |kind| {
+            signal(kind).map_err(|source| StartError::Process {
+                what: "listen for signals",
+                source,
+            })
+        };
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -182,7 +187,10 @@ impl Agent {
         let counters = self.core.fabric.counters();
         self.core.tick(now, &counters);
         let failed = self.failures.attach.is_some() || !self.failures.workers.is_empty();
-        let patient = self.failures.retried.is_none_or(|at| now.saturating_duration_since(at) >= RETRY);
+        let patient = self
+            .failures
+            .retried
+            .is_none_or(|at| now.saturating_duration_since(at) >= RETRY);
         if failed && patient {
             self.use_interfaces(now);
         }
@@ -219,13 +227,18 @@ impl Agent {
         self.failures.attach = match self.core.fabric.follow(&net, &self.settings) {
             Ok(()) => None,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "not all interfaces are served");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "not all interfaces are served"
+                );
                 Some(sentence(&error))
             }
         };
         for interface in self.core.fabric.interfaces() {
             match interface.attached {
-                Some(mode) => tracing::info!(interface = interface.name, role = interface.role, %mode, "serving"),
+                Some(mode) => {
+                    tracing::info!(interface = interface.name, role = interface.role, %mode, "serving")
+                }
                 None => tracing::warn!(interface = interface.name, role = interface.role, "not served"),
             }
         }
@@ -238,8 +251,14 @@ impl Agent {
         };
         match request {
             Request::Status {} => Response::Status(Box::new(self.status(now))),
-            Request::Up { tunnel } => outcome(self.core.up(now, &tunnel), format!("{tunnel}: coming up"), &tunnel),
-            Request::Down { tunnel } => outcome(self.core.down(now, &tunnel), format!("{tunnel}: down"), &tunnel),
+            Request::Up { tunnel } => outcome(
+                self.core.up(now, &tunnel),
+                format!("{tunnel}: coming up"),
+                &tunnel,
+            ),
+            Request::Down { tunnel } => {
+                outcome(self.core.down(now, &tunnel), format!("{tunnel}: down"), &tunnel)
+            }
             Request::Reload {} => self.reload(now).await,
         }
     }
@@ -251,7 +270,10 @@ impl Agent {
             LoadError::Unreadable { .. } => Response::Refused(error.to_string()),
         });
         let applied = match loaded {
-            Ok(config) => self.put_into_effect(now, Arc::new(config)).await.map_err(Response::Refused),
+            Ok(config) => self
+                .put_into_effect(now, Arc::new(config))
+                .await
+                .map_err(Response::Refused),
             Err(refusal) => Err(refusal),
         };
         match applied {
@@ -265,7 +287,8 @@ impl Agent {
             Err(refusal) => {
                 self.reloads.refused += 1;
                 if let Response::Mistakes(text) | Response::Refused(text) = &refusal {
-                    text.lines().for_each(|line| tracing::error!("reload refused: {line}"));
+                    text.lines()
+                        .for_each(|line| tracing::error!("reload refused: {line}"));
                     self.reloads.last_refusal.clone_from(text);
                 }
                 refusal
@@ -274,10 +297,18 @@ impl Agent {
     }
 
     async fn put_into_effect(&mut self, now: Instant, config: Arc<Config>) -> Result<(), String> {
-        let addresses = |config: &Config| config.gateways.iter().map(|gateway| gateway.address).collect::<Vec<_>>();
+        let addresses = |config: &Config| {
+            config
+                .gateways
+                .iter()
+                .map(|gateway| gateway.address)
+                .collect::<Vec<_>>()
+        };
         let (old, new) = (addresses(&self.config), addresses(&config));
         // Old sockets stay until the farewells to their peers are sent.
-        self.sockets.listen(old.iter().chain(&new).copied()).map_err(|error| sentence(&error))?;
+        self.sockets
+            .listen(old.iter().chain(&new).copied())
+            .map_err(|error| sentence(&error))?;
         if let Err(error) = self.core.apply(now, Arc::clone(&config)) {
             if let Err(error) = self.sockets.listen(old) {
                 tracing::error!(%error, "sockets");
@@ -289,11 +320,16 @@ impl Agent {
             tracing::error!(%error, "sockets");
         }
         if config.agent != self.config.agent || needs_restart(&self.config, &config) {
-            tracing::warn!("changes of [agent], xdp_mode, umem_frames and frame_size take effect at the next start");
+            tracing::warn!(
+                "changes of [agent], xdp_mode, umem_frames and frame_size take effect at the next start"
+            );
         }
         self.config = config;
         if let Err(error) = self.core.fabric.configure(&self.config) {
-            tracing::error!(error = &error as &dyn std::error::Error, "an interface keeps its old role");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an interface keeps its old role"
+            );
         }
         let net = Arc::clone(&self.inputs.net.borrow());
         if self.core.fabric.is_outdated(&net) {
@@ -307,8 +343,15 @@ impl Agent {
         let counters = self.core.fabric.counters();
         let interfaces = self.core.fabric.interfaces();
         let native = |mode| matches!(mode, Some(crate::xdp::AttachedMode::Native) | None);
-        let mode = if interfaces.iter().all(|interface| native(interface.attached)) { "native" } else { "generic" };
-        let workers = counters.workers.iter().map(|worker| worker_status(worker, &self.failures));
+        let mode = if interfaces.iter().all(|interface| native(interface.attached)) {
+            "native"
+        } else {
+            "generic"
+        };
+        let workers = counters
+            .workers
+            .iter()
+            .map(|worker| worker_status(worker, &self.failures));
         let workers: Vec<_> = workers.collect();
         let memory = u64::from(self.settings.umem_frames) * u64::from(self.settings.frame_size);
         let mut ike = self.core.ike_status();
@@ -321,7 +364,9 @@ impl Agent {
                 mode: mode.to_owned(),
                 interfaces: interfaces.iter().map(interface_status).collect(),
             },
-            gateways: self.core.gateway_statuses(|limiter| self.core.fabric.limiter_drops(limiter)),
+            gateways: self
+                .core
+                .gateway_statuses(|limiter| self.core.fabric.limiter_drops(limiter)),
             tunnels: self.core.tunnel_statuses(now, &counters),
             umem_bytes: memory * u64::try_from(workers.len()).unwrap_or(0),
             workers,
@@ -338,16 +383,31 @@ impl Agent {
 
     fn problems(&self) -> Vec<String> {
         let net = self.inputs.net.borrow();
-        let missing = self.config.interfaces.iter().filter_map(|interface| match net.link(&interface.name) {
-            None => Some(format!("interface {} does not exist", interface.name)),
-            Some(link) if !link.up => Some(format!("interface {} is down", interface.name)),
-            Some(_) => None,
-        });
+        let missing = self
+            .config
+            .interfaces
+            .iter()
+            .filter_map(|interface| match net.link(&interface.name) {
+                None => Some(format!("interface {} does not exist", interface.name)),
+                Some(link) if !link.up => Some(format!("interface {} is down", interface.name)),
+                Some(_) => None,
+            });
         let has = |address| net.addresses.iter().any(|entry| entry.addr == address);
-        let addresses = self.config.gateways.iter().filter(|gateway| !has(gateway.address));
-        let addresses =
-            addresses.map(|gateway| format!("address {} of gateway {} is on no interface", gateway.address, gateway.id));
-        missing.chain(addresses).chain(self.failures.attach.clone()).collect()
+        let addresses = self
+            .config
+            .gateways
+            .iter()
+            .filter(|gateway| !has(gateway.address));
+        let addresses = addresses.map(|gateway| {
+            format!(
+                "address {} of gateway {} is on no interface",
+                gateway.address, gateway.id
+            )
+        });
+        missing
+            .chain(addresses)
+            .chain(self.failures.attach.clone())
+            .collect()
     }
 }
 
@@ -372,11 +432,17 @@ fn needs_restart(old: &Config, new: &Config) -> bool {
 }
 
 fn interface_status(interface: &super::kernel::InterfaceReport) -> InterfaceStatus {
-    let verdicts = Verdict::ALL.iter().zip(interface.verdicts).map(|(verdict, count)| (verdict.name().to_owned(), count));
+    let verdicts = Verdict::ALL
+        .iter()
+        .zip(interface.verdicts)
+        .map(|(verdict, count)| (verdict.name().to_owned(), count));
     InterfaceStatus {
         name: interface.name.clone(),
         role: interface.role.to_owned(),
-        mode: interface.attached.map(|mode| mode.to_string()).unwrap_or_default(),
+        mode: interface
+            .attached
+            .map(|mode| mode.to_string())
+            .unwrap_or_default(),
         present: interface.present,
         verdicts: verdicts.collect(),
     }
@@ -395,12 +461,17 @@ fn worker_status(worker: &crate::dataplane::WorkerCounters, failures: &Failures)
         ("frames", worker.frames),
         ("frames_outstanding", worker.frames_outstanding),
     ];
-    let drops = worker.drops.iter().map(|(direction, reason, count)| {
-        (format!("dropped_{}_{}", direction.name(), reason.name()), count)
-    });
+    let drops = worker
+        .drops
+        .iter()
+        .map(|(direction, reason, count)| (format!("dropped_{}_{}", direction.name(), reason.name()), count));
     WorkerStatus {
         queue: worker.queue,
         alive: !failures.workers.contains_key(&worker.queue),
-        counters: numbers.map(|(name, count)| (name.to_owned(), count)).into_iter().chain(drops).collect(),
+        counters: numbers
+            .map(|(name, count)| (name.to_owned(), count))
+            .into_iter()
+            .chain(drops)
+            .collect(),
     }
 }

@@ -6,16 +6,22 @@ use gateway_esp::{
     TransformError, TunnelEndpoints, UdpPorts,
 };
 use gateway_ike::config::{
-    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity, IkeProposal,
-    IkeVersion, Phase1Mode, Psk, SelectorPair,
+    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity,
+    IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
 };
 use gateway_ike::crypto;
 use gateway_ike::event::{ChildSa, EspSa};
 
-use crate::config::{self, Authentication, DhGroup, EspEncryption, IkeEncryption, IkeMode, Start, TunnelConfig};
+use crate::config::{
+    self, Authentication, DhGroup, EspEncryption, IkeEncryption, IkeMode, Start, TunnelConfig,
+};
 
 /// The tunnel as the engine takes it, with its selector pairs in the order that the engine shall use.
-pub(super) fn connection(number: u32, tunnel: &TunnelConfig, selectors: Vec<SelectorPair>) -> ConnectionConfig {
+pub(super) fn connection(
+    number: u32,
+    tunnel: &TunnelConfig,
+    selectors: Vec<SelectorPair>,
+) -> ConnectionConfig {
     let (ike, ipsec) = (&tunnel.ike, &tunnel.ipsec);
     ConnectionConfig {
         id: ConnectionId(number),
@@ -61,7 +67,10 @@ pub(super) fn connection(number: u32, tunnel: &TunnelConfig, selectors: Vec<Sele
             }),
         }],
         pfs: ipsec.pfs.map(group),
-        child_lifetime: ChildLifetime { time: ipsec.lifetime, kilobytes: ipsec.lifetime_kilobytes },
+        child_lifetime: ChildLifetime {
+            time: ipsec.lifetime,
+            kilobytes: ipsec.lifetime_kilobytes,
+        },
         selectors,
         may_initiate: tunnel.start != Start::Answer,
         keep_up: tunnel.start == Start::Always,
@@ -104,33 +113,71 @@ pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, I
         EspIntegrity::HmacSha2_256 => Integrity::HmacSha2_256_128,
     });
     let transform = Transform::new(cipher, integrity)?;
-    let udp = child.encapsulation.map(|ports| UdpPorts { local: ports.local_port, peer: ports.peer_port });
-    let encapsulation = if udp.is_some() { Encapsulation::Udp } else { Encapsulation::Esp };
+    let udp = child.encapsulation.map(|ports| UdpPorts {
+        local: ports.local_port,
+        peer: ports.peer_port,
+    });
+    let encapsulation = if udp.is_some() {
+        Encapsulation::Udp
+    } else {
+        Encapsulation::Esp
+    };
     let selector = Selector {
-        local: (child.selectors.local.network(), child.selectors.local.prefix_len()),
+        local: (
+            child.selectors.local.network(),
+            child.selectors.local.prefix_len(),
+        ),
         peer: (child.selectors.peer.network(), child.selectors.peer.prefix_len()),
     };
-    let endpoints = TunnelEndpoints { local: child.local, peer: child.peer, udp };
-    let inbound =
-        InboundSa::new(child.inbound.spi, transform, &keys(&child.inbound), vec![selector], replay_window)?;
+    let endpoints = TunnelEndpoints {
+        local: child.local,
+        peer: child.peer,
+        udp,
+    };
+    let inbound = InboundSa::new(
+        child.inbound.spi,
+        transform,
+        &keys(&child.inbound),
+        vec![selector],
+        replay_window,
+    )?;
     // The keys are fresh and only this node has them, so the nonce space may start from its beginning.
     let nonces = NonceSpace::default();
-    let outbound = OutboundSa::new(child.outbound.spi, transform, &keys(&child.outbound), endpoints, nonces)?;
+    let outbound = OutboundSa::new(
+        child.outbound.spi,
+        transform,
+        &keys(&child.outbound),
+        endpoints,
+        nonces,
+    )?;
     Ok(EspPair {
         inbound: Box::new(inbound),
         outbound: Box::new(outbound),
-        key: SaKey { addr: v4_mapped(child.local.octets()), spi: child.inbound.spi.to_be_bytes() },
+        key: SaKey {
+            addr: v4_mapped(child.local.octets()),
+            spi: child.inbound.spi.to_be_bytes(),
+        },
         overhead: u32::try_from(transform.overhead(encapsulation)).unwrap_or_default(),
     })
 }
 
 /// What the XDP program does with packets of an inbound SA.
 pub(super) fn sa_value(sa: super::slots::Slot, tunnel: u32, gateway_limiter: u32, overhead: u32) -> SaValue {
-    SaValue { sa: sa.index, generation: sa.generation, tunnel, gateway_limiter, tunnel_limiter: 0, overhead }
+    SaValue {
+        sa: sa.index,
+        generation: sa.generation,
+        tunnel,
+        gateway_limiter,
+        tunnel_limiter: 0,
+        overhead,
+    }
 }
 
 fn keys(sa: &EspSa) -> Keys {
-    Keys::new(sa.encryption_key.expose().to_vec(), sa.integrity_key.expose().to_vec())
+    Keys::new(
+        sa.encryption_key.expose().to_vec(),
+        sa.integrity_key.expose().to_vec(),
+    )
 }
 
 fn identity(identity: &config::Identity) -> Identity {

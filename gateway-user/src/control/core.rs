@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_ike::config::{ConnectionId, PairIndex};
-use gateway_ike::endpoint::{Endpoint, EndpointConfig};
 use gateway_ike::event::{ChildId, Event, Transmit};
+use gateway_ike::{Endpoint, EndpointConfig};
 
 use super::convert;
 use super::fabric::{Fabric, SpaceNumbers};
@@ -25,8 +25,6 @@ use super::tunnel::Tunnel;
 use crate::config::{Config, GatewayConfig, Id};
 use crate::dataplane::{Capacity, Counters, DataplaneEvent};
 use crate::xdp::SpdSpace;
-
-pub(super) use apply::ApplyError;
 
 /// Sequence numbers after which a successor is negotiated, RFC 4303 section 3.3.3: there are 2^32 of them.
 const SOFT_SEQUENCE: u64 = (1 << 32) - (1 << 26);
@@ -110,7 +108,13 @@ impl<F: Fabric> Core<F> {
     }
 
     /// A datagram of a peer, without the non-ESP marker.
-    pub(super) fn handle_datagram(&mut self, now: Instant, local: SocketAddrV4, peer: SocketAddrV4, payload: &[u8]) {
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddrV4,
+        peer: SocketAddrV4,
+        payload: &[u8],
+    ) {
         self.endpoint.handle_datagram(now, local, peer, payload);
         self.drain(now);
     }
@@ -136,7 +140,10 @@ impl<F: Fabric> Core<F> {
         match event {
             DataplaneEvent::Acquire { policy, tunnel } => self.acquire(now, *policy, *tunnel),
             DataplaneEvent::InboundFirstUse { index, generation } => {
-                let owner = self.inbound_owners.get(index).filter(|(current, _)| current == generation);
+                let owner = self
+                    .inbound_owners
+                    .get(index)
+                    .filter(|(current, _)| current == generation);
                 if let Some(&(_, child)) = owner {
                     self.endpoint.child_inbound_used(now, child);
                 }
@@ -147,24 +154,35 @@ impl<F: Fabric> Core<F> {
     }
 
     fn acquire(&mut self, now: Instant, policy: u32, number: u32) {
-        let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) else { return };
-        let Some(pair) = tunnel.pairs.iter().position(|pair| pair.policy.index == policy) else { return };
+        let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) else {
+            return;
+        };
+        let Some(pair) = tunnel.pairs.iter().position(|pair| pair.policy.index == policy) else {
+            return;
+        };
         if tunnel.config.start != crate::config::Start::Answer {
-            self.endpoint.initiate(now, ConnectionId(number), pair_index(pair));
+            self.endpoint
+                .initiate(now, ConnectionId(number), pair_index(pair));
         }
     }
 
     /// Brings a tunnel up, also one that was taken down.
     pub(super) fn up(&mut self, now: Instant, id: &str) -> CommandOutcome {
-        let Some(number) = self.number(id) else { return CommandOutcome::NoSuchTunnel };
-        let Some(tunnel) = self.tunnels.get_mut(&number) else { return CommandOutcome::NoSuchTunnel };
+        let Some(number) = self.number(id) else {
+            return CommandOutcome::NoSuchTunnel;
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return CommandOutcome::NoSuchTunnel;
+        };
         if std::mem::take(&mut tunnel.disabled) {
             tunnel.timeline.note(now, "the operator brings it up");
             let selectors = tunnel.pairs.iter().map(|pair| pair.selectors).collect();
-            self.endpoint.put_connection(now, convert::connection(number, &tunnel.config, selectors));
+            self.endpoint
+                .put_connection(now, convert::connection(number, &tunnel.config, selectors));
         }
         for pair in 0..tunnel.pairs.len() {
-            self.endpoint.initiate(now, ConnectionId(number), pair_index(pair));
+            self.endpoint
+                .initiate(now, ConnectionId(number), pair_index(pair));
         }
         self.drain(now);
         CommandOutcome::Done
@@ -173,7 +191,9 @@ impl<F: Fabric> Core<F> {
     /// Ends a tunnel and keeps it down: the engine forgets it, so that neither end brings it up, and its policies stay without an
     /// SA, so that its traffic is dropped.
     pub(super) fn down(&mut self, now: Instant, id: &str) -> CommandOutcome {
-        let Some(number) = self.number(id) else { return CommandOutcome::NoSuchTunnel };
+        let Some(number) = self.number(id) else {
+            return CommandOutcome::NoSuchTunnel;
+        };
         if let Some(tunnel) = self.tunnels.get_mut(&number)
             && !std::mem::replace(&mut tunnel.disabled, true)
         {
@@ -194,20 +214,41 @@ impl<F: Fabric> Core<F> {
 
     /// Looks at the counters: who was heard, and which SA comes near a limit. Called about once per second.
     pub(super) fn tick(&mut self, now: Instant, counters: &Counters) {
-        let inbound: BTreeMap<u32, _> = counters.inbound.iter().map(|(index, counters)| (*index, counters)).collect();
-        let outbound: BTreeMap<u32, _> = counters.outbound.iter().map(|(index, counters)| (*index, counters)).collect();
+        let inbound: BTreeMap<u32, _> = counters
+            .inbound
+            .iter()
+            .map(|(index, counters)| (*index, counters))
+            .collect();
+        let outbound: BTreeMap<u32, _> = counters
+            .outbound
+            .iter()
+            .map(|(index, counters)| (*index, counters))
+            .collect();
         for (&number, tunnel) in &mut self.tunnels {
             for (&id, child) in &mut tunnel.children {
-                let (inbound, outbound) = (inbound.get(&child.inbound.index), outbound.get(&child.outbound.index));
+                let (inbound, outbound) = (
+                    inbound.get(&child.inbound.index),
+                    outbound.get(&child.outbound.index),
+                );
                 let received = inbound.map_or(0, |counters| counters.packets);
                 if received > std::mem::replace(&mut child.seen_inbound, received) {
                     self.endpoint.note_inbound_traffic(now, ConnectionId(number));
                 }
-                let octets = [inbound, outbound].into_iter().flatten().map(|counters| counters.octets).max();
+                let octets = [inbound, outbound]
+                    .into_iter()
+                    .flatten()
+                    .map(|counters| counters.octets)
+                    .max();
                 let sequence = outbound.map_or(0, |counters| counters.highest_sequence);
-                let used_up = child.octets.is_some_and(|limit| octets.unwrap_or(0) >= soft_octets(limit));
-                if (used_up || sequence >= SOFT_SEQUENCE) && !std::mem::replace(&mut child.rekey_asked, true) {
-                    tunnel.timeline.note(now, format!("an SA of {} is nearly used up", child.selectors.peer));
+                let used_up = child
+                    .octets
+                    .is_some_and(|limit| octets.unwrap_or(0) >= soft_octets(limit));
+                if (used_up || sequence >= SOFT_SEQUENCE) && !std::mem::replace(&mut child.rekey_asked, true)
+                {
+                    tunnel.timeline.note(
+                        now,
+                        format!("an SA of {} is nearly used up", child.selectors.peer),
+                    );
                     self.endpoint.rekey_child(now, id);
                 }
             }
@@ -240,7 +281,10 @@ impl<F: Fabric> Core<F> {
     }
 
     fn number(&self, id: &str) -> Option<u32> {
-        self.numbers.iter().find(|(name, _)| name.as_str() == id).map(|(_, slot)| slot.index)
+        self.numbers
+            .iter()
+            .find(|(name, _)| name.as_str() == id)
+            .map(|(_, slot)| slot.index)
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
@@ -248,28 +292,60 @@ impl<F: Fabric> Core<F> {
             Event::InstallChild { child, replaces } => self.install_child(now, &child, replaces),
             Event::UseOutbound { child } => self.use_outbound(now, child),
             Event::RemoveChild { child } => self.remove_child(now, child),
-            Event::IkeUp { connection, spis, initiator, algorithms, rekey_at, expires_at, nat, rekeyed } => {
+            Event::IkeUp {
+                connection,
+                spis,
+                initiator,
+                algorithms,
+                rekey_at,
+                expires_at,
+                nat,
+                rekeyed,
+            } => {
                 let established = now;
-                let ike =
-                    super::tunnel::IkeSa { spis, initiator, algorithms, established, rekey_at, expires_at, nat };
+                let ike = super::tunnel::IkeSa {
+                    spis,
+                    initiator,
+                    algorithms,
+                    established,
+                    rekey_at,
+                    expires_at,
+                    nat,
+                };
                 self.ike_up(now, connection, ike, rekeyed);
             }
-            Event::IkeDown { connection, spis, last } => {
+            Event::IkeDown {
+                connection,
+                spis,
+                last,
+            } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
                     tunnel.ike.retain(|ike| ike.spis != spis);
-                    tunnel.timeline.note(now, if last { "the last IKE SA ended" } else { "an IKE SA ended" });
+                    tunnel.timeline.note(
+                        now,
+                        if last {
+                            "the last IKE SA ended"
+                        } else {
+                            "an IKE SA ended"
+                        },
+                    );
                 }
             }
-            Event::PeerPortChanged { connection, encapsulation } => self.peer_port_changed(now, connection, encapsulation),
-            Event::Failed { connection, peer, diagnosis } => {
-                match connection.and_then(|connection| self.tunnels.get_mut(&connection.0)) {
-                    Some(tunnel) => tunnel.fail(now, diagnosis),
-                    None => {
-                        self.unknown_peers += 1;
-                        tracing::debug!(%peer, %diagnosis, "a peer without a tunnel was refused");
-                    }
+            Event::PeerPortChanged {
+                connection,
+                encapsulation,
+            } => self.peer_port_changed(now, connection, encapsulation),
+            Event::Failed {
+                connection,
+                peer,
+                diagnosis,
+            } => match connection.and_then(|connection| self.tunnels.get_mut(&connection.0)) {
+                Some(tunnel) => tunnel.fail(now, diagnosis),
+                None => {
+                    self.unknown_peers += 1;
+                    tracing::debug!(%peer, %diagnosis, "a peer without a tunnel was refused");
                 }
-            }
+            },
             Event::Note { connection, text } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
                     tracing::debug!(tunnel = %tunnel.config.id, text, "ike");

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Id, Role};
 use crate::dataplane::{
-    Capacity, Counters, Dataplane, DataplaneConfig, DataplaneError, EventSink, InterfaceConfig, Message, SaCounters,
-    TunnelCounters,
+    Capacity, Counters, Dataplane, DataplaneConfig, DataplaneError, EventSink, InterfaceConfig, Message,
+    SaCounters, TunnelCounters,
 };
 use crate::net::{Link, NetSnapshot, RouteTable, SLOW_PATH_DATAPLANE};
 use crate::xdp::{AttachedMode, SpdSpace, XdpError, XdpMode, XdpProgram};
@@ -89,7 +89,12 @@ pub(super) enum AttachError {
 impl Kernel {
     /// `seed` is uniformly random and used once.
     pub(super) fn new(xdp: XdpProgram, mode: XdpMode, seed: [u8; 32]) -> Self {
-        let slow_path = Interface { facing: Facing::SlowPath, slot: 0, link: None, attached: None };
+        let slow_path = Interface {
+            facing: Facing::SlowPath,
+            slot: 0,
+            link: None,
+            attached: None,
+        };
         Self {
             xdp,
             mode,
@@ -108,7 +113,11 @@ impl Kernel {
         self.default_deny = config.dataplane.default_deny;
         let rate = u64::from(config.dataplane.ike_rate_per_source);
         self.xdp.set_ike_limit(LimiterConfig { rate, burst: rate })?;
-        for (_, interface) in self.interfaces.iter_mut().filter(|(name, _)| *name != SLOW_PATH_DATAPLANE) {
+        for (_, interface) in self
+            .interfaces
+            .iter_mut()
+            .filter(|(name, _)| *name != SLOW_PATH_DATAPLANE)
+        {
             interface.facing = Facing::Nothing;
         }
         for (interface, vpc) in config.interface_vpcs() {
@@ -117,8 +126,16 @@ impl Kernel {
                 Role::Vpc => Facing::Vpc(vpc.map(|vpc| vpc.id.clone())),
             };
             let next = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
-            let fresh = || Interface { facing: facing.clone(), slot: next, link: None, attached: None };
-            self.interfaces.entry(interface.name.clone()).or_insert_with(fresh).facing = facing.clone();
+            let fresh = || Interface {
+                facing: facing.clone(),
+                slot: next,
+                link: None,
+                attached: None,
+            };
+            self.interfaces
+                .entry(interface.name.clone())
+                .or_insert_with(fresh)
+                .facing = facing.clone();
         }
         self.write_ifaces()
     }
@@ -133,13 +150,21 @@ impl Kernel {
     }
 
     /// Starts workers with sockets on the interfaces that are there. The program is not attached yet.
-    pub(super) fn prepare(&mut self, net: &NetSnapshot, settings: &DataplaneSettings) -> Result<(), DataplaneError> {
+    pub(super) fn prepare(
+        &mut self,
+        net: &NetSnapshot,
+        settings: &DataplaneSettings,
+    ) -> Result<(), DataplaneError> {
         self.start_workers(net, settings)
     }
 
     /// Uses the interfaces that are there: workers with sockets on them, maps that know them, and the program attached, in this
     /// order. Traffic stops for a moment when interfaces changed; SAs stay.
-    pub(super) fn follow(&mut self, net: &NetSnapshot, settings: &DataplaneSettings) -> Result<(), AttachError> {
+    pub(super) fn follow(
+        &mut self,
+        net: &NetSnapshot,
+        settings: &DataplaneSettings,
+    ) -> Result<(), AttachError> {
         if self.is_outdated(net) || self.failed {
             self.start_workers(net, settings)?;
         }
@@ -162,7 +187,11 @@ impl Kernel {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn start_workers(&mut self, net: &NetSnapshot, settings: &DataplaneSettings) -> Result<(), DataplaneError> {
+    fn start_workers(
+        &mut self,
+        net: &NetSnapshot,
+        settings: &DataplaneSettings,
+    ) -> Result<(), DataplaneError> {
         for (name, interface) in &mut self.interfaces {
             interface.link = usable(net, name).cloned();
             interface.attached = interface.attached.filter(|_| interface.link.is_some());
@@ -181,7 +210,9 @@ impl Kernel {
             })
         };
         let interfaces: Vec<_> = self.interfaces.iter().filter_map(config).collect();
-        let slow_path = interfaces.iter().position(|interface| interface.name == SLOW_PATH_DATAPLANE);
+        let slow_path = interfaces
+            .iter()
+            .position(|interface| interface.name == SLOW_PATH_DATAPLANE);
         let config = DataplaneConfig {
             interfaces,
             umem_frames: settings.umem_frames,
@@ -193,7 +224,7 @@ impl Kernel {
         };
         match &mut self.dataplane {
             // Kept even when it fails: the tables and the SAs in them serve the next attempt.
-            Some(dataplane) => dataplane.restart(config)?,
+            Some(dataplane) => dataplane.restart(&config)?,
             none => *none = Some(Dataplane::start(config)?),
         }
         self.failed = false;
@@ -253,7 +284,10 @@ impl Kernel {
     }
 
     pub(super) fn counters(&self) -> Counters {
-        self.dataplane.as_ref().map(Dataplane::counters).unwrap_or_default()
+        self.dataplane
+            .as_ref()
+            .map(Dataplane::counters)
+            .unwrap_or_default()
     }
 
     pub(super) fn limiter_drops(&self, limiter: u32) -> u64 {
@@ -292,14 +326,24 @@ impl Fabric for Kernel {
     fn sa_counters(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters) {
         let counters = self.counters();
         let find = |list: &[(u32, SaCounters)], index| {
-            list.iter().find(|&&(number, _)| number == index).map(|&(_, counters)| counters).unwrap_or_default()
+            list.iter()
+                .find(|&&(number, _)| number == index)
+                .map(|&(_, counters)| counters)
+                .unwrap_or_default()
         };
-        (find(&counters.inbound, inbound), find(&counters.outbound, outbound))
+        (
+            find(&counters.inbound, inbound),
+            find(&counters.outbound, outbound),
+        )
     }
 
     fn tunnel_counters(&self, number: u32) -> TunnelCounters {
         let tunnels = self.counters().tunnels;
-        tunnels.into_iter().find(|&(tunnel, _)| tunnel == number).map(|(_, counters)| counters).unwrap_or_default()
+        tunnels
+            .into_iter()
+            .find(|&(tunnel, _)| tunnel == number)
+            .map(|(_, counters)| counters)
+            .unwrap_or_default()
     }
 
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError> {

@@ -22,13 +22,19 @@ pub(super) enum TunnelChange {
 ///
 /// When an old pair is gone, the order is that of the file; the engine then negotiates the tunnel anew.
 pub(super) fn pair_order(old: &[SelectorPair], tunnel: &TunnelConfig) -> Vec<SelectorPair> {
-    let wanted: Vec<_> = tunnel.pairs().map(|(local, peer)| SelectorPair { local, peer }).collect();
+    let wanted: Vec<_> = tunnel
+        .pairs()
+        .map(|(local, peer)| SelectorPair { local, peer })
+        .collect();
     let wanted_set: BTreeSet<_> = wanted.iter().collect();
     if !old.iter().all(|pair| wanted_set.contains(pair)) {
         return wanted;
     }
     let old_set: BTreeSet<_> = old.iter().collect();
-    old.iter().copied().chain(wanted.iter().copied().filter(|pair| !old_set.contains(pair))).collect()
+    old.iter()
+        .copied()
+        .chain(wanted.iter().copied().filter(|pair| !old_set.contains(pair)))
+        .collect()
 }
 
 /// Compares the tunnels that are there with those of `config`. Tunnels without a change are not listed.
@@ -36,7 +42,8 @@ pub(super) fn tunnel_changes<'a>(
     present: impl IntoIterator<Item = &'a Arc<TunnelConfig>>,
     config: &Config,
 ) -> Vec<TunnelChange> {
-    let mut present: BTreeMap<&Id, &Arc<TunnelConfig>> = present.into_iter().map(|tunnel| (&tunnel.id, tunnel)).collect();
+    let mut present: BTreeMap<&Id, &Arc<TunnelConfig>> =
+        present.into_iter().map(|tunnel| (&tunnel.id, tunnel)).collect();
     let mut changes = Vec::new();
     for wanted in &config.tunnels {
         match present.remove(&wanted.id) {
@@ -52,8 +59,24 @@ pub(super) fn tunnel_changes<'a>(
 
 /// Whether the engine has to know: everything but the names and the gateway's bandwidth.
 pub(super) fn concerns_engine(old: &TunnelConfig, new: &TunnelConfig) -> bool {
-    let TunnelConfig { id: _, name: _, gateway, customer_gateway, start, psk, spd, ike, ipsec } = old;
-    let GatewayConfig { id: _, name: _, vpc: _, address, bandwidth: _ } = &**gateway;
+    let TunnelConfig {
+        id: _,
+        name: _,
+        gateway,
+        customer_gateway,
+        start,
+        psk,
+        spd,
+        ike,
+        ipsec,
+    } = old;
+    let GatewayConfig {
+        id: _,
+        name: _,
+        vpc: _,
+        address,
+        bandwidth: _,
+    } = &**gateway;
     *address != new.gateway.address
         || customer_gateway.address != new.customer_gateway.address
         || *start != new.start
@@ -69,13 +92,25 @@ mod tests {
     use crate::control::testing;
 
     fn pair(local: &str, peer: &str) -> SelectorPair {
-        SelectorPair { local: local.parse().unwrap(), peer: peer.parse().unwrap() }
+        SelectorPair {
+            local: local.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+        }
     }
 
     #[test]
     fn old_pairs_keep_their_places_and_new_ones_follow() {
-        let config = testing::config(&[("one", &[("10.0.1.0/24", "192.168.1.0/24"), ("10.0.0.0/24", "192.168.0.0/24")])]);
-        let (a, b) = (pair("10.0.0.0/24", "192.168.0.0/24"), pair("10.0.1.0/24", "192.168.1.0/24"));
+        let config = testing::config(&[(
+            "one",
+            &[
+                ("10.0.1.0/24", "192.168.1.0/24"),
+                ("10.0.0.0/24", "192.168.0.0/24"),
+            ],
+        )]);
+        let (a, b) = (
+            pair("10.0.0.0/24", "192.168.0.0/24"),
+            pair("10.0.1.0/24", "192.168.1.0/24"),
+        );
         let gone = pair("10.0.9.0/24", "192.168.0.0/24");
         for (old, expected) in [
             (vec![], vec![b, a]),
@@ -90,7 +125,10 @@ mod tests {
     #[test]
     fn only_what_changed_is_listed_and_removals_come_first() {
         let rules: &[(&str, &str)] = &[("10.0.0.0/24", "192.168.0.0/24")];
-        let more: &[(&str, &str)] = &[("10.0.1.0/24", "192.168.1.0/24"), ("10.0.2.0/24", "192.168.1.0/24")];
+        let more: &[(&str, &str)] = &[
+            ("10.0.1.0/24", "192.168.1.0/24"),
+            ("10.0.2.0/24", "192.168.1.0/24"),
+        ];
         let other: &[(&str, &str)] = &[("10.0.3.0/24", "192.168.3.0/24")];
         let old = testing::config(&[("same", rules), ("changed", &more[..1]), ("gone", other)]);
         let new = testing::config(&[("same", rules), ("changed", more), ("new", other)]);
@@ -120,7 +158,11 @@ mod tests {
             ("address = \"203.0.113.1\"", "address = \"203.0.113.2\"", true),
         ] {
             let new = testing::parse(&text.replacen(from, to, 1));
-            assert_eq!(concerns_engine(&old.tunnels[0], &new.tunnels[0]), concerns, "{to}");
+            assert_eq!(
+                concerns_engine(&old.tunnels[0], &new.tunnels[0]),
+                concerns,
+                "{to}"
+            );
         }
     }
 }

@@ -15,7 +15,11 @@ pub(super) type HostRoutes = BTreeMap<Ipv4Net, Option<Ipv4Addr>>;
 pub(super) fn wanted(config: &Config, net: &NetSnapshot) -> HostRoutes {
     let mut routes = HostRoutes::new();
     for (local, peer) in config.tunnels.iter().flat_map(|tunnel| tunnel.pairs()) {
-        let source = net.addresses.iter().map(|address| address.addr).find(|address| local.contains(address));
+        let source = net
+            .addresses
+            .iter()
+            .map(|address| address.addr)
+            .find(|address| local.contains(address));
         let entry = routes.entry(peer).or_insert(source);
         *entry = entry.or(source);
     }
@@ -24,7 +28,11 @@ pub(super) fn wanted(config: &Config, net: &NetSnapshot) -> HostRoutes {
 
 /// Makes the kernel's routes the wanted ones. What fails is said and tried again with the next change.
 pub(super) async fn install(slow_path: &SlowPath, present: &mut HostRoutes, wanted: HostRoutes) {
-    let gone: Vec<_> = present.keys().filter(|prefix| !wanted.contains_key(prefix)).copied().collect();
+    let gone: Vec<_> = present
+        .keys()
+        .filter(|prefix| !wanted.contains_key(prefix))
+        .copied()
+        .collect();
     for prefix in gone {
         present.remove(&prefix);
         if let Err(error) = slow_path.remove_route(prefix).await {
@@ -54,13 +62,26 @@ mod tests {
     fn the_host_speaks_from_an_address_that_a_rule_covers() {
         let config = testing::config(&[(
             "one",
-            &[("10.0.0.0/24", "192.168.0.0/24"), ("10.0.1.0/24", "192.168.0.0/24"), ("10.0.2.0/24", "192.168.9.0/24")],
+            &[
+                ("10.0.0.0/24", "192.168.0.0/24"),
+                ("10.0.1.0/24", "192.168.0.0/24"),
+                ("10.0.2.0/24", "192.168.9.0/24"),
+            ],
         )]);
         let address = |addr| Address { ifindex: 1, addr };
-        let addresses = vec![address(Ipv4Addr::new(203, 0, 113, 1)), address(Ipv4Addr::new(10, 0, 1, 1))];
-        let net = NetSnapshot { addresses, ..NetSnapshot::default() };
+        let addresses = vec![
+            address(Ipv4Addr::new(203, 0, 113, 1)),
+            address(Ipv4Addr::new(10, 0, 1, 1)),
+        ];
+        let net = NetSnapshot {
+            addresses,
+            ..NetSnapshot::default()
+        };
         let expected = HostRoutes::from([
-            ("192.168.0.0/24".parse().unwrap(), Some(Ipv4Addr::new(10, 0, 1, 1))),
+            (
+                "192.168.0.0/24".parse().unwrap(),
+                Some(Ipv4Addr::new(10, 0, 1, 1)),
+            ),
             ("192.168.9.0/24".parse().unwrap(), None),
         ]);
         assert_eq!(wanted(&config, &net), expected);

@@ -19,18 +19,26 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new(capacity: u32) -> Self {
-        Self { generations: Vec::new(), returned: VecDeque::new(), capacity }
+        Self {
+            generations: Vec::new(),
+            returned: VecDeque::new(),
+            capacity,
+        }
     }
 
     /// How many can still be taken.
     pub(super) fn left(&self) -> usize {
         let used = self.generations.len() - self.returned.len();
-        usize::try_from(self.capacity).unwrap_or(usize::MAX).saturating_sub(used)
+        usize::try_from(self.capacity)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(used)
     }
 
     /// A number that nobody uses; `None` when all are in use.
     pub(super) fn take(&mut self) -> Option<Slot> {
-        let fresh = u32::try_from(self.generations.len()).ok().filter(|&fresh| fresh < self.capacity);
+        let fresh = u32::try_from(self.generations.len())
+            .ok()
+            .filter(|&fresh| fresh < self.capacity);
         let index = match fresh {
             Some(fresh) => {
                 self.generations.push(0);
@@ -40,7 +48,10 @@ impl Slots {
         };
         let generation = self.generations.get_mut(usize::try_from(index).ok()?)?;
         *generation = generation.wrapping_add(1);
-        Some(Slot { index, generation: *generation })
+        Some(Slot {
+            index,
+            generation: *generation,
+        })
     }
 
     /// Returns a number.
@@ -61,7 +72,10 @@ mod tests {
         assert_eq!(slots.left(), 3);
         let taken: Vec<_> = std::iter::from_fn(|| slots.take()).collect();
         assert_eq!(taken.iter().map(|slot| slot.index).collect::<Vec<_>>(), [1, 2, 0]);
-        assert_eq!(taken.last().map(|slot| slot.generation), Some(first.generation + 1));
+        assert_eq!(
+            taken.last().map(|slot| slot.generation),
+            Some(first.generation + 1)
+        );
         assert_eq!(slots.left(), 0);
     }
 }

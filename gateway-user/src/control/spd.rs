@@ -11,24 +11,24 @@ use ipnet::Ipv4Net;
 
 /// One selector pair and what it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpdRule<P> {
+pub(super) struct SpdRule<P> {
     /// Range on our side.
-    pub local: Ipv4Net,
+    pub(super) local: Ipv4Net,
     /// Range on the peer's side.
-    pub peer: Ipv4Net,
+    pub(super) peer: Ipv4Net,
     /// The policy of packets between the two.
-    pub policy: P,
+    pub(super) policy: P,
 }
 
 /// The lookup tables of one SPD.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompiledSpd<P> {
+pub(super) struct CompiledSpd<P> {
     /// Prefixes of local addresses with their class.
-    pub local: Vec<(Ipv4Net, u32)>,
+    pub(super) local: Vec<(Ipv4Net, u32)>,
     /// Prefixes of peer addresses with their class.
-    pub peer: Vec<(Ipv4Net, u32)>,
+    pub(super) peer: Vec<(Ipv4Net, u32)>,
     /// Policies by local and peer class.
-    pub pairs: Vec<(u32, u32, P)>,
+    pub(super) pairs: Vec<(u32, u32, P)>,
 }
 
 impl<P> Default for CompiledSpd<P> {
@@ -42,7 +42,7 @@ impl<P> Default for CompiledSpd<P> {
 }
 
 /// Compiles `rules`. Of two rules with the same pair of ranges the later one counts.
-pub fn compile<P: Copy>(rules: impl IntoIterator<Item = SpdRule<P>>) -> CompiledSpd<P> {
+pub(super) fn compile<P: Copy>(rules: impl IntoIterator<Item = SpdRule<P>>) -> CompiledSpd<P> {
     let rules: BTreeMap<(Ipv4Net, Ipv4Net), P> = rules
         .into_iter()
         .map(|rule| ((rule.local.trunc(), rule.peer.trunc()), rule.policy))

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_ike::endpoint::EndpointConfig;
+use gateway_ike::EndpointConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::EnvFilter;
@@ -25,7 +25,11 @@ use crate::status::Status;
 use crate::xdp::{LoadOptions, XdpMode, XdpProgram};
 
 /// Room in the workers' tables; a slot without an SA takes eight octets.
-const CAPACITY: Capacity = Capacity { policies: 65_536, sas: 65_536, tunnels: 4096 };
+const CAPACITY: Capacity = Capacity {
+    policies: 65_536,
+    sas: 65_536,
+    tunnels: 4096,
+};
 /// Room for gateways: each has two limiters.
 const GATEWAYS: u32 = 4096;
 /// Events of the workers that wait for the control loop.
@@ -50,7 +54,10 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| StartError::Process { what: "start the runtime", source })?;
+        .map_err(|source| StartError::Process {
+            what: "start the runtime",
+            source,
+        })?;
     runtime.block_on(async {
         let control = ControlSocket::bind(&config.agent.control_socket)?;
         let (calls, inbox) = mpsc::channel(CALLS);
@@ -77,15 +84,25 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
     sockets.listen(config.gateways.iter().map(|gateway| gateway.address))?;
     let (mirror, mut net) = NetMirror::start().await?;
     let queues = |net: &NetSnapshot| {
-        let configured = config.interfaces.iter().filter_map(|interface| net.link(&interface.name));
+        let configured = config
+            .interfaces
+            .iter()
+            .filter_map(|interface| net.link(&interface.name));
         configured.map(|link| link.queues).max().unwrap_or(1)
     };
     let queues = queues(&net.borrow());
     let slow_path = SlowPath::create(mirror.handle().clone(), queues).await?;
     wait_for_slow_path(&mut net).await?;
 
-    let options = LoadOptions { pin_dir: Some(config.agent.pin_dir.clone()), ..LoadOptions::default() };
-    let mut kernel = Kernel::new(XdpProgram::load(&options)?, xdp_mode(config.dataplane.xdp_mode), random()?);
+    let options = LoadOptions {
+        pin_dir: Some(config.agent.pin_dir.clone()),
+        ..LoadOptions::default()
+    };
+    let mut kernel = Kernel::new(
+        XdpProgram::load(&options)?,
+        xdp_mode(config.dataplane.xdp_mode),
+        random()?,
+    );
     kernel.configure(&config)?;
     let (events, dataplane) = mpsc::channel(EVENTS);
     let settings = DataplaneSettings {
@@ -113,7 +130,10 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
     let net = Arc::clone(&agent.inputs.net.borrow_and_update());
     // Sockets before rules, rules before the program: the first packet that meets the program finds everything in place.
     agent.core.fabric.prepare(&net, &agent.settings)?;
-    agent.core.apply(now, config).map_err(|error| StartError::Rules(super::agent::sentence(&error)))?;
+    agent
+        .core
+        .apply(now, config)
+        .map_err(|error| StartError::Rules(super::agent::sentence(&error)))?;
     agent.use_interfaces(now);
     agent.sync_routes(&net).await;
     Ok(agent)
@@ -129,15 +149,24 @@ async fn wait_for_slow_path(net: &mut watch::Receiver<Arc<NetSnapshot>>) -> Resu
 }
 
 async fn bind_metrics(config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let Some(address) = config.agent.metrics_listen else { return Ok(None) };
+    let Some(address) = config.agent.metrics_listen else {
+        return Ok(None);
+    };
     let listener = TcpListener::bind(address).await;
-    listener.map(Some).map_err(|source| StartError::Metrics { address, source })
+    listener
+        .map(Some)
+        .map_err(|source| StartError::Metrics { address, source })
 }
 
 async fn serve_metrics(listener: TcpListener, calls: mpsc::Sender<Call>) {
     let source = move || {
         let calls = calls.clone();
-        async move { tokio::time::timeout(SCRAPE_PATIENCE, snapshot(&calls)).await.ok().flatten() }
+        async move {
+            tokio::time::timeout(SCRAPE_PATIENCE, snapshot(&calls))
+                .await
+                .ok()
+                .flatten()
+        }
     };
     if let Err(error) = metrics::serve(listener, source).await {
         tracing::error!(%error, "/metrics is not served");
@@ -146,7 +175,13 @@ async fn serve_metrics(listener: TcpListener, calls: mpsc::Sender<Call>) {
 
 async fn snapshot(calls: &mpsc::Sender<Call>) -> Option<Status> {
     let (answer, answered) = oneshot::channel();
-    calls.send(Call { request: Request::Status {}, answer }).await.ok()?;
+    calls
+        .send(Call {
+            request: Request::Status {},
+            answer,
+        })
+        .await
+        .ok()?;
     match answered.await.ok()? {
         Response::Status(status) => Some(*status),
         Response::Done(_) | Response::Refused(_) | Response::Mistakes(_) => None,
@@ -174,7 +209,10 @@ const fn xdp_mode(mode: config::XdpMode) -> XdpMode {
 fn log_to_stderr(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_checked_before| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal);
     if let Err(error) = log.try_init() {
         tracing::warn!(error, "the log goes where it went before");
     }

@@ -71,14 +71,22 @@ impl Recorder {
 impl Fabric for Recorder {
     fn message(&mut self, message: Message) {
         self.record(match message {
-            Message::InstallPolicy { index, tunnel, .. } => format!("install policy {index} of tunnel {tunnel}"),
+            Message::InstallPolicy { index, tunnel, .. } => {
+                format!("install policy {index} of tunnel {tunnel}")
+            }
             Message::RemovePolicy { index } => format!("remove policy {index}"),
             Message::InstallInbound { index, .. } => format!("install inbound {index}"),
             Message::RemoveInbound { index } => format!("remove inbound {index}"),
             Message::InstallOutbound { index, .. } => format!("install outbound {index}"),
             Message::RemoveOutbound { index } => format!("remove outbound {index}"),
-            Message::Switch { policy, outbound: Some(sa) } => format!("switch policy {policy} to {sa}"),
-            Message::Switch { policy, outbound: None } => format!("switch policy {policy} off"),
+            Message::Switch {
+                policy,
+                outbound: Some(sa),
+            } => format!("switch policy {policy} to {sa}"),
+            Message::Switch {
+                policy,
+                outbound: None,
+            } => format!("switch policy {policy} off"),
         });
     }
 
@@ -91,7 +99,11 @@ impl Fabric for Recorder {
     }
 
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError> {
-        self.record(format!("map {:08x} to inbound {}", u32::from_be_bytes(key.spi), value.sa));
+        self.record(format!(
+            "map {:08x} to inbound {}",
+            u32::from_be_bytes(key.spi),
+            value.sa
+        ));
         Ok(())
     }
 

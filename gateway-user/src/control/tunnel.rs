@@ -124,11 +124,6 @@ impl Tunnel {
         }
     }
 
-    /// The Child SA that packets of a pair use.
-    pub(super) fn current_child(&self, pair: usize) -> Option<ChildId> {
-        self.children.iter().find(|(_, child)| child.pair == pair && child.current).map(|(&id, _)| id)
-    }
-
     /// State as of the last [`Self::refresh`].
     pub(super) const fn state(&self) -> TunnelState {
         self.state
@@ -137,7 +132,10 @@ impl Tunnel {
     /// Works the state out again. `half_open` says whether the engine negotiates an IKE SA.
     pub(super) fn refresh(&mut self, now: Instant, half_open: bool) {
         let child_pending = self.ike.last().is_some_and(|ike| {
-            let failed = self.last_failure.as_ref().is_some_and(|(at, _)| *at >= ike.established);
+            let failed = self
+                .last_failure
+                .as_ref()
+                .is_some_and(|(at, _)| *at >= ike.established);
             !failed && now.saturating_duration_since(ike.established) < CHILD_PATIENCE
         });
         let state = if self.disabled {
@@ -151,7 +149,8 @@ impl Tunnel {
         };
         if state != self.state {
             tracing::info!(tunnel = %self.config.id, from = self.state.name(), to = state.name(), "tunnel");
-            self.timeline.note(now, format!("{}, was {}", state.name(), self.state.name()));
+            self.timeline
+                .note(now, format!("{}, was {}", state.name(), self.state.name()));
             self.state = state;
             self.state_since = now;
         }
@@ -161,7 +160,10 @@ impl Tunnel {
     pub(super) fn fail(&mut self, now: Instant, diagnosis: Diagnosis) {
         *self.failures.entry(diagnosis.code).or_default() += 1;
         self.timeline.note(now, diagnosis.to_string());
-        let repeated = self.last_failure.as_ref().is_some_and(|(_, last)| *last == diagnosis);
+        let repeated = self
+            .last_failure
+            .as_ref()
+            .is_some_and(|(_, last)| *last == diagnosis);
         if repeated {
             tracing::debug!(tunnel = %self.config.id, %diagnosis, "negotiation failed again");
         } else {

@@ -140,7 +140,12 @@ impl Drop for ControlSocket {
 
 /// Whether an agent runs behind the control socket at `path`.
 pub fn is_held(path: &Path) -> bool {
-    let Ok(file) = OpenOptions::new().write(true).open(path.with_added_extension("lock")) else { return false };
+    let Ok(file) = OpenOptions::new()
+        .write(true)
+        .open(path.with_added_extension("lock"))
+    else {
+        return false;
+    };
     Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
 }
 

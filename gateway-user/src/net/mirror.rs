@@ -160,7 +160,10 @@ async fn read(handle: &Handle) -> Result<NetSnapshot, NetError> {
         .collect();
     let slow_path = slow_path_adjacency(&links);
     let table = RouteTable::new(&local, &routes, &neighbours, egress, slow_path);
-    let by_interface = addresses.iter().map(|address| (address.ifindex, address.addr)).collect();
+    let by_interface = addresses
+        .iter()
+        .map(|address| (address.ifindex, address.addr))
+        .collect();
     let routes = Arc::new(table.with_addresses(by_interface));
     Ok(NetSnapshot {
         links,

@@ -164,7 +164,10 @@ impl RouteTable {
 
     /// The address by which the host is known on an interface.
     pub fn address_of(&self, ifindex: u32) -> Option<Ipv4Addr> {
-        self.addresses.iter().find(|entry| entry.0 == ifindex).map(|entry| entry.1)
+        self.addresses
+            .iter()
+            .find(|entry| entry.0 == ifindex)
+            .map(|entry| entry.1)
     }
 
     fn adjacency(&self, ifindex: u32, hop: Ipv4Addr) -> Option<Adjacency> {
@@ -332,7 +335,10 @@ mod tests {
     fn own_addresses_are_known_by_interface() {
         let address = Ipv4Addr::new(10, 77, 1, 1);
         let table = table().with_addresses(vec![(LAN, address), (LAN, Ipv4Addr::new(10, 77, 1, 9))]);
-        assert_eq!((table.address_of(LAN), table.address_of(WAN)), (Some(address), None));
+        assert_eq!(
+            (table.address_of(LAN), table.address_of(WAN)),
+            (Some(address), None)
+        );
         assert!(table.is_own(address) && table.is_own(Ipv4Addr::LOCALHOST));
         assert!(!table.is_own(Ipv4Addr::new(10, 77, 1, 2)));
     }

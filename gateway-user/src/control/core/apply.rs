@@ -22,7 +22,11 @@ use crate::xdp::{SpdSpace, XdpError};
 #[derive(Debug, thiserror::Error)]
 pub(in crate::control) enum ApplyError {
     #[error("{wanted} {what} are more than the {left} that this agent has room for; restart it")]
-    Capacity { what: &'static str, wanted: usize, left: usize },
+    Capacity {
+        what: &'static str,
+        wanted: usize,
+        left: usize,
+    },
     #[error("the compiled rules do not fit the maps")]
     Rules(#[source] XdpError),
 }
@@ -62,14 +66,22 @@ impl<F: Fabric> Core<F> {
             new_policies: BTreeSet::new(),
             spaces: None,
         };
-        for gateway in config.gateways.iter().filter(|gateway| !self.gateways.contains_key(&gateway.id)) {
+        for gateway in config
+            .gateways
+            .iter()
+            .filter(|gateway| !self.gateways.contains_key(&gateway.id))
+        {
             let slot = self.gateway_slots.take();
-            prepared.new_gateways.extend(slot.map(|slot| (gateway.id.clone(), slot)));
+            prepared
+                .new_gateways
+                .extend(slot.map(|slot| (gateway.id.clone(), slot)));
         }
         for tunnel in &config.tunnels {
             if !self.numbers.contains_key(&tunnel.id) {
                 let slot = self.tunnel_slots.take();
-                prepared.new_numbers.extend(slot.map(|slot| (tunnel.id.clone(), slot)));
+                prepared
+                    .new_numbers
+                    .extend(slot.map(|slot| (tunnel.id.clone(), slot)));
             }
             let pairs = self.number_pairs(tunnel, &mut prepared.new_policies);
             prepared.pairs.insert(tunnel.id.clone(), pairs);
@@ -87,14 +99,26 @@ impl<F: Fabric> Core<F> {
     }
 
     fn check_capacity(&self, config: &Config, changes: &[TunnelChange]) -> Result<(), ApplyError> {
-        let added = changes.iter().filter(|change| matches!(change, TunnelChange::Add(_))).count();
+        let added = changes
+            .iter()
+            .filter(|change| matches!(change, TunnelChange::Add(_)))
+            .count();
         let new_pairs = |tunnel: &TunnelConfig| {
             let old = self.selectors(&tunnel.id).into_iter().collect::<BTreeSet<_>>();
-            let is_new = |(local, peer): &_| !old.contains(&SelectorPair { local: *local, peer: *peer });
+            let is_new = |(local, peer): &_| {
+                !old.contains(&SelectorPair {
+                    local: *local,
+                    peer: *peer,
+                })
+            };
             tunnel.pairs().filter(is_new).count()
         };
         let policies = config.tunnels.iter().map(|tunnel| new_pairs(tunnel)).sum();
-        let gateways = config.gateways.iter().filter(|gateway| !self.gateways.contains_key(&gateway.id)).count();
+        let gateways = config
+            .gateways
+            .iter()
+            .filter(|gateway| !self.gateways.contains_key(&gateway.id))
+            .count();
         for (what, wanted, left) in [
             ("new tunnels", added, self.tunnel_slots.left()),
             ("new pairs of ranges", policies, self.policy_slots.left()),
@@ -108,14 +132,25 @@ impl<F: Fabric> Core<F> {
     }
 
     fn selectors(&self, id: &Id) -> Vec<SelectorPair> {
-        let tunnel = self.numbers.get(id).and_then(|slot| self.tunnels.get(&slot.index));
-        tunnel.map(|tunnel| tunnel.pairs.iter().map(|pair| pair.selectors).collect()).unwrap_or_default()
+        let tunnel = self
+            .numbers
+            .get(id)
+            .and_then(|slot| self.tunnels.get(&slot.index));
+        tunnel
+            .map(|tunnel| tunnel.pairs.iter().map(|pair| pair.selectors).collect())
+            .unwrap_or_default()
     }
 
     fn number_pairs(&mut self, tunnel: &TunnelConfig, new: &mut BTreeSet<u32>) -> Vec<PairPolicy> {
-        let there = self.numbers.get(&tunnel.id).and_then(|slot| self.tunnels.get(&slot.index));
-        let old: BTreeMap<_, _> =
-            there.iter().flat_map(|there| &there.pairs).map(|pair| (pair.selectors, pair.policy)).collect();
+        let there = self
+            .numbers
+            .get(&tunnel.id)
+            .and_then(|slot| self.tunnels.get(&slot.index));
+        let old: BTreeMap<_, _> = there
+            .iter()
+            .flat_map(|there| &there.pairs)
+            .map(|pair| (pair.selectors, pair.policy))
+            .collect();
         let order = plan::pair_order(&self.selectors(&tunnel.id), tunnel);
         let slots = &mut self.policy_slots;
         let number = |selectors: SelectorPair| {
@@ -141,19 +176,29 @@ impl<F: Fabric> Core<F> {
             let new_gateway = prepared.new_gateways.get(&tunnel.gateway.id).copied();
             let number = new_gateway.or_else(|| Some(self.gateways.get(&tunnel.gateway.id)?.number));
             let limiter = number.map_or(0, |number| number.index * 2 + 1);
-            let tunnel_number = prepared.new_numbers.get(&tunnel.id).or_else(|| self.numbers.get(&tunnel.id));
-            let Some(tunnel_number) = tunnel_number.map(|slot| slot.index) else { continue };
-            let rules = prepared.pairs.get(&tunnel.id).into_iter().flatten().map(|pair| SpdRule {
-                local: pair.selectors.local,
-                peer: pair.selectors.peer,
-                policy: PolicyValue {
-                    policy: pair.policy.index,
-                    generation: pair.policy.generation,
-                    tunnel: tunnel_number,
-                    gateway_limiter: limiter,
-                    tunnel_limiter: 0,
-                },
-            });
+            let tunnel_number = prepared
+                .new_numbers
+                .get(&tunnel.id)
+                .or_else(|| self.numbers.get(&tunnel.id));
+            let Some(tunnel_number) = tunnel_number.map(|slot| slot.index) else {
+                continue;
+            };
+            let rules = prepared
+                .pairs
+                .get(&tunnel.id)
+                .into_iter()
+                .flatten()
+                .map(|pair| SpdRule {
+                    local: pair.selectors.local,
+                    peer: pair.selectors.peer,
+                    policy: PolicyValue {
+                        policy: pair.policy.index,
+                        generation: pair.policy.generation,
+                        tunnel: tunnel_number,
+                        gateway_limiter: limiter,
+                        tunnel_limiter: 0,
+                    },
+                });
             by_vpc.entry(&tunnel.gateway.vpc.id).or_default().extend(rules);
         }
         let all = by_vpc.values().flatten().copied().collect::<Vec<_>>();
@@ -163,7 +208,12 @@ impl<F: Fabric> Core<F> {
         let mut space = |rules: Vec<SpdRule<PolicyValue>>| {
             let compiled = spd::compile(rules);
             last += 1;
-            spaces.push(SpdSpace { id: last, local: compiled.local, peer: compiled.peer, pairs: compiled.pairs });
+            spaces.push(SpdSpace {
+                id: last,
+                local: compiled.local,
+                peer: compiled.peer,
+                pairs: compiled.pairs,
+            });
             last
         };
         for (vpc, rules) in by_vpc {
@@ -175,7 +225,10 @@ impl<F: Fabric> Core<F> {
         let same = |new: &[SpdSpace]| {
             let contents = |space: &SpdSpace| (space.local.clone(), space.peer.clone(), space.pairs.clone());
             new.len() == self.spaces.len()
-                && new.iter().zip(&self.spaces).all(|(new, old)| contents(new) == contents(old))
+                && new
+                    .iter()
+                    .zip(&self.spaces)
+                    .all(|(new, old)| contents(new) == contents(old))
                 && numbers.vpcs.keys().eq(self.space_numbers.vpcs.keys())
         };
         if self.config.is_some() && same(&spaces) {
@@ -195,11 +248,24 @@ impl<F: Fabric> Core<F> {
     }
 
     fn take_back(&mut self, prepared: Prepared) {
-        let Prepared { pairs, new_numbers, new_gateways, new_policies, changes: _, spaces: _ } = prepared;
-        new_numbers.into_values().for_each(|slot| self.tunnel_slots.give_back(slot));
-        new_gateways.into_values().for_each(|slot| self.gateway_slots.give_back(slot));
+        let Prepared {
+            pairs,
+            new_numbers,
+            new_gateways,
+            new_policies,
+            changes: _,
+            spaces: _,
+        } = prepared;
+        new_numbers
+            .into_values()
+            .for_each(|slot| self.tunnel_slots.give_back(slot));
+        new_gateways
+            .into_values()
+            .for_each(|slot| self.gateway_slots.give_back(slot));
         let policies = pairs.into_values().flatten().map(|pair| pair.policy);
-        policies.filter(|policy| new_policies.contains(&policy.index)).for_each(|policy| self.policy_slots.give_back(policy));
+        policies
+            .filter(|policy| new_policies.contains(&policy.index))
+            .for_each(|policy| self.policy_slots.give_back(policy));
     }
 
     fn commit(&mut self, now: Instant, config: &Config, mut prepared: Prepared) {
@@ -212,7 +278,9 @@ impl<F: Fabric> Core<F> {
                 TunnelChange::Remove(id) => unused.extend(self.remove_tunnel(now, &id)),
                 TunnelChange::Add(tunnel) => {
                     let pairs = prepared.pairs.remove(&tunnel.id).unwrap_or_default();
-                    let Some(slot) = prepared.new_numbers.remove(&tunnel.id) else { continue };
+                    let Some(slot) = prepared.new_numbers.remove(&tunnel.id) else {
+                        continue;
+                    };
                     self.numbers.insert(tunnel.id.clone(), slot);
                     let mut tunnel = Tunnel::new(now, tunnel, pairs);
                     tunnel.baseline = self.fabric.tunnel_counters(slot.index);
@@ -221,8 +289,12 @@ impl<F: Fabric> Core<F> {
                 }
                 TunnelChange::Change(tunnel) => {
                     let pairs = prepared.pairs.remove(&tunnel.id).unwrap_or_default();
-                    let Some(number) = self.numbers.get(&tunnel.id).map(|slot| slot.index) else { continue };
-                    let Some(there) = self.tunnels.get_mut(&number) else { continue };
+                    let Some(number) = self.numbers.get(&tunnel.id).map(|slot| slot.index) else {
+                        continue;
+                    };
+                    let Some(there) = self.tunnels.get_mut(&number) else {
+                        continue;
+                    };
                     let kept: BTreeSet<_> = pairs.iter().map(|pair| pair.policy).collect();
                     let gone = there.pairs.iter().filter(|pair| !kept.contains(&pair.policy));
                     unused.extend(gone.map(|pair| pair.policy));
@@ -248,7 +320,10 @@ impl<F: Fabric> Core<F> {
             self.tell_engine(now, number);
         }
         for address in former {
-            report("a former address stays in the map", self.fabric.remove_local_addr(address));
+            report(
+                "a former address stays in the map",
+                self.fabric.remove_local_addr(address),
+            );
         }
     }
 
@@ -261,39 +336,58 @@ impl<F: Fabric> Core<F> {
     fn commit_gateways(&mut self, config: &Config, prepared: &mut Prepared) {
         for wanted in &config.gateways {
             let old = self.gateways.remove(&wanted.id);
-            let number = old.as_ref().map(|old| old.number).or_else(|| prepared.new_gateways.remove(&wanted.id));
+            let number = old
+                .as_ref()
+                .map(|old| old.number)
+                .or_else(|| prepared.new_gateways.remove(&wanted.id));
             let Some(number) = number else { continue };
             let old = old.map(|old| old.config);
-            let gateway = Gateway { config: Arc::clone(wanted), number };
+            let gateway = Gateway {
+                config: Arc::clone(wanted),
+                number,
+            };
             if old.as_ref().is_none_or(|old| old.bandwidth != wanted.bandwidth) {
                 for limiter in [gateway.limiter_out(), gateway.limiter_in()] {
-                    report("a bandwidth is not set", self.fabric.set_limiter(limiter, limit(wanted.bandwidth)));
+                    report(
+                        "a bandwidth is not set",
+                        self.fabric.set_limiter(limiter, limit(wanted.bandwidth)),
+                    );
                 }
             }
             if old.is_none_or(|old| old.address != wanted.address) {
-                report("an address is not in the map", self.fabric.put_local_addr(wanted.address, number.index));
+                report(
+                    "an address is not in the map",
+                    self.fabric.put_local_addr(wanted.address, number.index),
+                );
             }
             self.gateways.insert(wanted.id.clone(), gateway);
         }
         let kept: BTreeSet<_> = config.gateways.iter().map(|gateway| &gateway.id).collect();
         let gone: Vec<_> = self.gateways.extract_if(.., |id, _| !kept.contains(id)).collect();
-        gone.into_iter().for_each(|(_, gateway)| self.gateway_slots.give_back(gateway.number));
+        gone.into_iter()
+            .for_each(|(_, gateway)| self.gateway_slots.give_back(gateway.number));
     }
 
     /// Ends a tunnel; returns the policies that the rules in force may still name.
     fn remove_tunnel(&mut self, now: Instant, id: &Id) -> Vec<Slot> {
-        let Some(slot) = self.numbers.get(id).copied() else { return Vec::new() };
+        let Some(slot) = self.numbers.get(id).copied() else {
+            return Vec::new();
+        };
         self.endpoint.remove_connection(now, ConnectionId(slot.index));
         self.drain(now);
         self.numbers.remove(id);
         self.tunnel_slots.give_back(slot);
         let tunnel = self.tunnels.remove(&slot.index);
-        tunnel.map(|tunnel| tunnel.pairs.iter().map(|pair| pair.policy).collect()).unwrap_or_default()
+        tunnel
+            .map(|tunnel| tunnel.pairs.iter().map(|pair| pair.policy).collect())
+            .unwrap_or_default()
     }
 
     /// Gives a tunnel its new pairs. Child SAs of pairs that moved or went are removed: the engine ends them too.
     fn renumber_pairs(&mut self, now: Instant, number: u32, pairs: Vec<PairPolicy>) {
-        let Some(tunnel) = self.tunnels.get_mut(&number) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return;
+        };
         let moved = !pairs.starts_with(&tunnel.pairs);
         if moved {
             // Before the pairs change: removal switches the policies that the Child SAs were made for.
@@ -307,9 +401,18 @@ impl<F: Fabric> Core<F> {
 
     fn install_policies(&mut self, new: &BTreeSet<u32>) {
         for (&number, tunnel) in &self.tunnels {
-            for policy in tunnel.pairs.iter().map(|pair| pair.policy).filter(|policy| new.contains(&policy.index)) {
+            for policy in tunnel
+                .pairs
+                .iter()
+                .map(|pair| pair.policy)
+                .filter(|policy| new.contains(&policy.index))
+            {
                 let Slot { index, generation } = policy;
-                self.fabric.message(Message::InstallPolicy { index, generation, tunnel: number });
+                self.fabric.message(Message::InstallPolicy {
+                    index,
+                    generation,
+                    tunnel: number,
+                });
             }
         }
     }
@@ -317,23 +420,32 @@ impl<F: Fabric> Core<F> {
     /// The new spaces are whole: the interfaces switch to them, then the old ones go.
     fn take_into_force(&mut self, spaces: Vec<SpdSpace>, numbers: SpaceNumbers) {
         self.space_numbers = numbers.clone();
-        report("an interface keeps its old rules", self.fabric.use_spaces(numbers));
+        report(
+            "an interface keeps its old rules",
+            self.fabric.use_spaces(numbers),
+        );
         for old in std::mem::replace(&mut self.spaces, spaces) {
             report("an old space stays in the maps", self.fabric.remove_space(&old));
         }
     }
 
     fn tell_engine(&mut self, now: Instant, number: u32) {
-        let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) else { return };
+        let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) else {
+            return;
+        };
         let selectors = tunnel.pairs.iter().map(|pair| pair.selectors).collect();
-        self.endpoint.put_connection(now, convert::connection(number, &tunnel.config, selectors));
+        self.endpoint
+            .put_connection(now, convert::connection(number, &tunnel.config, selectors));
         self.drain(now);
     }
 }
 
 fn limit(bandwidth: Bandwidth) -> LimiterConfig {
     let rate = bandwidth.octets_per_second().unwrap_or(0);
-    LimiterConfig { rate, burst: burst(rate) }
+    LimiterConfig {
+        rate,
+        burst: burst(rate),
+    }
 }
 
 /// A map that refuses something small does not undo the rest of a configuration; it is said loudly.

@@ -13,48 +13,85 @@ use crate::dataplane::Message;
 
 impl<F: Fabric> Core<F> {
     pub(super) fn ike_up(&mut self, now: Instant, connection: ConnectionId, ike: IkeSa, rekeyed: bool) {
-        let Some(tunnel) = self.tunnels.get_mut(&connection.0) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&connection.0) else {
+            return;
+        };
         tunnel.negotiations.ike += 1;
         tunnel.negotiations.ike_rekeys += u64::from(rekeyed);
         let role = if ike.initiator { "initiator" } else { "responder" };
-        let what = if rekeyed { "IKE SA renewed" } else { "IKE SA established" };
+        let what = if rekeyed {
+            "IKE SA renewed"
+        } else {
+            "IKE SA established"
+        };
         tracing::info!(tunnel = %tunnel.config.id, algorithms = ike.algorithms, role, nat = ike.nat, "{what}");
-        tunnel.timeline.note(now, format!("{what} as {role}: {}", ike.algorithms));
+        tunnel
+            .timeline
+            .note(now, format!("{what} as {role}: {}", ike.algorithms));
         tunnel.ike.push(ike);
     }
 
     /// Inbound SA into the workers' tables, then into the map. The outbound SA waits until the peer is ready for it.
     pub(super) fn install_child(&mut self, now: Instant, child: &ChildSa, replaces: Option<ChildId>) {
         let number = child.connection.0;
-        let Some(tunnel) = self.tunnels.get_mut(&number) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return;
+        };
         let pair = usize::from(child.pair.0);
-        let EspPair { inbound: sa, outbound, key, overhead } =
-            match convert::esp_pair(child, tunnel.config.ipsec.replay_window) {
-                Ok(pair) => pair,
-                Err(error) => {
-                    tracing::error!(tunnel = %tunnel.config.id, %error, "a negotiated Child SA cannot be installed");
-                    tunnel.timeline.note(now, format!("a Child SA cannot be installed: {error}"));
-                    return;
-                }
-            };
-        let (Some(inbound), Some(outbound_slot)) = (self.inbound_slots.take(), self.outbound_slots.take()) else {
+        let EspPair {
+            inbound: sa,
+            outbound,
+            key,
+            overhead,
+        } = match convert::esp_pair(child, tunnel.config.ipsec.replay_window) {
+            Ok(pair) => pair,
+            Err(error) => {
+                tracing::error!(tunnel = %tunnel.config.id, %error, "a negotiated Child SA cannot be installed");
+                tunnel
+                    .timeline
+                    .note(now, format!("a Child SA cannot be installed: {error}"));
+                return;
+            }
+        };
+        let (Some(inbound), Some(outbound_slot)) = (self.inbound_slots.take(), self.outbound_slots.take())
+        else {
             tracing::error!(tunnel = %tunnel.config.id, "no room for another SA");
             tunnel.timeline.note(now, "no room for another SA");
             return;
         };
-        let limiter = self.gateways.get(&tunnel.config.gateway.id).map_or(0, super::Gateway::limiter_in);
+        let limiter = self
+            .gateways
+            .get(&tunnel.config.gateway.id)
+            .map_or(0, super::Gateway::limiter_in);
         let (index, generation) = (inbound.index, inbound.generation);
-        self.fabric.message(Message::InstallInbound { index, generation, tunnel: number, sa });
-        if let Err(error) = self.fabric.put_sa(key, convert::sa_value(inbound, number, limiter, overhead)) {
+        self.fabric.message(Message::InstallInbound {
+            index,
+            generation,
+            tunnel: number,
+            sa,
+        });
+        if let Err(error) = self
+            .fabric
+            .put_sa(key, convert::sa_value(inbound, number, limiter, overhead))
+        {
             tracing::error!(tunnel = %tunnel.config.id, %error, "an inbound SA is not in the map: its packets are dropped");
-            tunnel.timeline.note(now, format!("an inbound SA cannot be used: {error}"));
+            tunnel
+                .timeline
+                .note(now, format!("an inbound SA cannot be used: {error}"));
         }
         self.inbound_owners.insert(index, (generation, child.id));
         self.children.insert(child.id, number);
         tunnel.negotiations.child += 1;
         tunnel.negotiations.child_rekeys += u64::from(replaces.is_some());
-        let verb = if replaces.is_some() { "renewed" } else { "installed" };
-        let text = format!("Child SA {verb}: {} - {}", child.selectors.local, child.selectors.peer);
+        let verb = if replaces.is_some() {
+            "renewed"
+        } else {
+            "installed"
+        };
+        let text = format!(
+            "Child SA {verb}: {} - {}",
+            child.selectors.local, child.selectors.peer
+        );
         tracing::info!(tunnel = %tunnel.config.id, spi_in = %child.inbound.spi, spi_out = %child.outbound.spi, "{text}");
         tunnel.timeline.note(now, text);
         tunnel.children.insert(
@@ -81,33 +118,60 @@ impl<F: Fabric> Core<F> {
 
     /// Outbound SA into the workers' tables, then the policy switches to it.
     pub(super) fn use_outbound(&mut self, now: Instant, id: ChildId) {
-        let Some(&number) = self.children.get(&id) else { return };
-        let Some(tunnel) = self.tunnels.get_mut(&number) else { return };
-        let Some(child) = tunnel.children.get_mut(&id) else { return };
+        let Some(&number) = self.children.get(&id) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return;
+        };
+        let Some(child) = tunnel.children.get_mut(&id) else {
+            return;
+        };
         if let Some(sa) = child.waiting.take() {
             let (index, octets_limit) = (child.outbound.index, child.octets);
-            self.fabric.message(Message::InstallOutbound { index, tunnel: number, sa, octets_limit });
+            self.fabric.message(Message::InstallOutbound {
+                index,
+                tunnel: number,
+                sa,
+                octets_limit,
+            });
         }
         let (pair, outbound) = (child.pair, child.outbound.index);
-        let Some(policy) = tunnel.pairs.get(pair).map(|pair| pair.policy.index) else { return };
-        self.fabric.message(Message::Switch { policy, outbound: Some(outbound) });
+        let Some(policy) = tunnel.pairs.get(pair).map(|pair| pair.policy.index) else {
+            return;
+        };
+        self.fabric.message(Message::Switch {
+            policy,
+            outbound: Some(outbound),
+        });
         for (other, child) in tunnel.children.iter_mut().filter(|(_, child)| child.pair == pair) {
             child.current = *other == id;
         }
         // Traffic flows: what failed before is history, in the timeline and in the counters.
-        tunnel.timeline.note(now, "traffic flows through the new Child SA");
+        tunnel
+            .timeline
+            .note(now, "traffic flows through the new Child SA");
     }
 
     /// Map first, workers after. What the SAs carried stays with the tunnel.
     pub(super) fn remove_child(&mut self, now: Instant, id: ChildId) {
-        let Some(number) = self.children.remove(&id) else { return };
-        let Some(tunnel) = self.tunnels.get_mut(&number) else { return };
-        let Some(child) = tunnel.children.remove(&id) else { return };
+        let Some(number) = self.children.remove(&id) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return;
+        };
+        let Some(child) = tunnel.children.remove(&id) else {
+            return;
+        };
         if let Err(error) = self.fabric.remove_sa(&child.key) {
             tracing::error!(tunnel = %tunnel.config.id, %error, "an inbound SA stays in the map");
         }
         if child.current {
-            let heir = tunnel.children.values_mut().rfind(|other| other.pair == child.pair && other.waiting.is_none());
+            let heir = tunnel
+                .children
+                .values_mut()
+                .rfind(|other| other.pair == child.pair && other.waiting.is_none());
             let outbound = heir.map(|heir| {
                 heir.current = true;
                 heir.outbound.index
@@ -119,22 +183,43 @@ impl<F: Fabric> Core<F> {
         let (inbound, outbound) = self.fabric.sa_counters(child.inbound.index, child.outbound.index);
         tunnel.past.add(&inbound, &outbound);
         if child.waiting.is_none() {
-            self.fabric.message(Message::RemoveOutbound { index: child.outbound.index });
+            self.fabric.message(Message::RemoveOutbound {
+                index: child.outbound.index,
+            });
         }
-        self.fabric.message(Message::RemoveInbound { index: child.inbound.index });
+        self.fabric.message(Message::RemoveInbound {
+            index: child.inbound.index,
+        });
         self.inbound_owners.remove(&child.inbound.index);
         self.inbound_slots.give_back(child.inbound);
         self.outbound_slots.give_back(child.outbound);
         tracing::info!(tunnel = %tunnel.config.id, spi_in = %child.spis.0, spi_out = %child.spis.1, "Child SA removed");
-        tunnel.timeline.note(now, format!("Child SA removed: {} - {}", child.selectors.local, child.selectors.peer));
+        tunnel.timeline.note(
+            now,
+            format!(
+                "Child SA removed: {} - {}",
+                child.selectors.local, child.selectors.peer
+            ),
+        );
     }
 
     /// The NAT gave the peer another port. An SA's endpoints are constant, so successors with the new port are negotiated.
     pub(super) fn peer_port_changed(&mut self, now: Instant, connection: ConnectionId, to: UdpEncapsulation) {
-        let Some(tunnel) = self.tunnels.get_mut(&connection.0) else { return };
-        tunnel.timeline.note(now, format!("the peer's NAT changed its port to {}", to.peer_port));
-        let stale: Vec<_> =
-            tunnel.children.iter().filter(|(_, child)| child.udp && child.current).map(|(&id, _)| id).collect();
-        stale.into_iter().for_each(|id| self.endpoint.rekey_child(now, id));
+        let Some(tunnel) = self.tunnels.get_mut(&connection.0) else {
+            return;
+        };
+        tunnel.timeline.note(
+            now,
+            format!("the peer's NAT changed its port to {}", to.peer_port),
+        );
+        let stale: Vec<_> = tunnel
+            .children
+            .iter()
+            .filter(|(_, child)| child.udp && child.current)
+            .map(|(&id, _)| id)
+            .collect();
+        stale
+            .into_iter()
+            .for_each(|id| self.endpoint.rekey_child(now, id));
     }
 }

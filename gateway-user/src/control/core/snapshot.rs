@@ -8,9 +8,7 @@ use crate::config::Bandwidth;
 use crate::control::fabric::Fabric;
 use crate::control::tunnel::{Child, Tunnel};
 use crate::dataplane::{Counters, Direction, SaCounters, TunnelCounters};
-use crate::status::{
-    ChildStatus, FailureStatus, GatewayStatus, IkeSaStatus, IkeStatus, TunnelStatus,
-};
+use crate::status::{ChildStatus, FailureStatus, GatewayStatus, IkeSaStatus, IkeStatus, TunnelStatus};
 
 /// Counters of the data plane, ready to be looked up.
 struct Index<'a> {
@@ -22,7 +20,9 @@ struct Index<'a> {
 impl<'a> Index<'a> {
     fn new(counters: &'a Counters) -> Self {
         fn by_number<T>(list: &[(u32, T)]) -> BTreeMap<u32, &T> {
-            list.iter().map(|(number, counters)| (*number, counters)).collect()
+            list.iter()
+                .map(|(number, counters)| (*number, counters))
+                .collect()
         }
         Self {
             inbound: by_number(&counters.inbound),
@@ -32,8 +32,14 @@ impl<'a> Index<'a> {
     }
 
     fn of(&self, child: &Child) -> (SaCounters, SaCounters) {
-        let read = |map: &BTreeMap<u32, &SaCounters>, index| map.get(&index).map_or_else(SaCounters::default, |c| **c);
-        let outbound = if child.waiting.is_none() { read(&self.outbound, child.outbound.index) } else { SaCounters::default() };
+        let read = |map: &BTreeMap<u32, &SaCounters>, index| {
+            map.get(&index).map_or_else(SaCounters::default, |c| **c)
+        };
+        let outbound = if child.waiting.is_none() {
+            read(&self.outbound, child.outbound.index)
+        } else {
+            SaCounters::default()
+        };
         (read(&self.inbound, child.inbound.index), outbound)
     }
 }
@@ -42,8 +48,13 @@ impl<F: Fabric> Core<F> {
     /// All tunnels, in the order of their ids.
     pub(in crate::control) fn tunnel_statuses(&self, now: Instant, counters: &Counters) -> Vec<TunnelStatus> {
         let index = Index::new(counters);
-        let numbers = self.numbers.values().filter_map(|slot| Some((slot.index, self.tunnels.get(&slot.index)?)));
-        numbers.map(|(number, tunnel)| tunnel_status(now, number, tunnel, &index)).collect()
+        let numbers = self
+            .numbers
+            .values()
+            .filter_map(|slot| Some((slot.index, self.tunnels.get(&slot.index)?)));
+        numbers
+            .map(|(number, tunnel)| tunnel_status(now, number, tunnel, &index))
+            .collect()
     }
 
     /// All gateways, in the order of their ids. `limited` tells the packets that a limiter dropped.
@@ -128,7 +139,11 @@ fn tunnel_status(now: Instant, number: u32, tunnel: &Tunnel, index: &Index<'_>) 
             advice: diagnosis.advice.clone(),
             seconds_ago: seconds_ago(*at),
         }),
-        failures: tunnel.failures.iter().map(|(code, &count)| (code.name().to_owned(), count)).collect(),
+        failures: tunnel
+            .failures
+            .iter()
+            .map(|(code, &count)| (code.name().to_owned(), count))
+            .collect(),
         negotiations: tunnel.negotiations,
         events: tunnel.timeline.status(now),
     }

@@ -1,0 +1,363 @@
+//! The order of everything that is written, watched at the fabric.
+
+use std::net::Ipv4Addr;
+
+use gateway_common::Spi;
+use gateway_ike::config::{EspCipher, EspProposal, SelectorPair};
+use gateway_ike::crypto::Secret;
+use gateway_ike::diagnosis::{Code, Diagnosis};
+use gateway_ike::event::{ChildSa, EspSa};
+
+use super::apply::ApplyError;
+use super::*;
+use crate::control::testing::{self, Recorder, TunnelText};
+use crate::dataplane::SaCounters;
+use crate::status::TunnelState;
+
+const RULE: &[(&str, &str)] = &[("10.0.0.0/24", "192.168.0.0/24")];
+const ONE: TunnelText<'static> = ("one", RULE);
+
+struct Rig {
+    core: Core<Recorder>,
+    now: Instant,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let capacity = Capacity {
+            policies: 4,
+            sas: 8,
+            tunnels: 4,
+        };
+        Self {
+            core: Core::new(EndpointConfig::new([7; 32]), capacity, 4, Recorder::default()),
+            now: Instant::now(),
+        }
+    }
+
+    fn with(tunnels: &[TunnelText<'_>]) -> Self {
+        let mut rig = Self::new();
+        rig.core.apply(rig.now, testing::config(tunnels)).unwrap();
+        rig.core.fabric.take();
+        rig
+    }
+
+    fn event(&mut self, event: Event) {
+        self.core.on_event(self.now, event);
+        self.core.refresh_states(self.now);
+    }
+
+    fn install(&mut self, id: u64, replaces: Option<u64>) {
+        let secret = || Secret::new(vec![0; 20]);
+        let esp = |spi| EspSa {
+            spi: Spi::new(spi).unwrap(),
+            encryption_key: secret(),
+            integrity_key: Secret::new(vec![]),
+        };
+        let first = u32::try_from(id).unwrap() * 0x1000;
+        let child = ChildSa {
+            id: ChildId(id),
+            connection: ConnectionId(0),
+            pair: PairIndex(0),
+            selectors: SelectorPair {
+                local: RULE[0].0.parse().unwrap(),
+                peer: RULE[0].1.parse().unwrap(),
+            },
+            local: Ipv4Addr::new(203, 0, 113, 1),
+            peer: Ipv4Addr::new(198, 51, 100, 1),
+            encapsulation: None,
+            proposal: EspProposal {
+                cipher: EspCipher::Aes128Gcm16,
+                integrity: None,
+            },
+            inbound: esp(first),
+            outbound: esp(first + 1),
+            rekey_at: self.now + Duration::from_secs(3000),
+            expires_at: self.now + Duration::from_secs(3600),
+            octets: Some(1_000_000),
+        };
+        self.event(Event::InstallChild {
+            child: Box::new(child),
+            replaces: replaces.map(ChildId),
+        });
+    }
+
+    fn up(&mut self, id: u64) {
+        self.install(id, None);
+        self.event(Event::UseOutbound { child: ChildId(id) });
+    }
+
+    fn status(&self) -> crate::status::TunnelStatus {
+        self.core
+            .tunnel_statuses(self.now, &Counters::default())
+            .remove(0)
+    }
+
+    #[track_caller]
+    fn expect(&mut self, expected: &[&str]) {
+        assert_eq!(self.core.fabric.take(), expected);
+    }
+}
+
+#[test]
+fn the_first_configuration_is_written_before_it_is_used() {
+    let mut rig = Rig::new();
+    rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
+    rig.expect(&[
+        "write space 1",
+        "write space 2",
+        "limit 1 to 12500000",
+        "limit 2 to 12500000",
+        "own address 203.0.113.1",
+        "install policy 0 of tunnel 0",
+        "use spaces [1] and 2",
+    ]);
+}
+
+#[test]
+fn an_sa_is_installed_inbound_first_and_the_map_follows_the_tables() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.install(1, None);
+    rig.expect(&["install inbound 0", "map 00001000 to inbound 0"]);
+    assert_ne!(rig.status().state, TunnelState::Up);
+    rig.event(Event::UseOutbound { child: ChildId(1) });
+    rig.expect(&["install outbound 0", "switch policy 0 to 0"]);
+    assert_eq!(rig.status().state, TunnelState::Up);
+}
+
+#[test]
+fn an_sa_is_removed_from_the_map_first() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    rig.event(Event::RemoveChild { child: ChildId(1) });
+    rig.expect(&[
+        "unmap 00001000",
+        "switch policy 0 off",
+        "remove outbound 0",
+        "remove inbound 0",
+    ]);
+    assert_eq!(rig.status().state, TunnelState::Down);
+}
+
+#[test]
+fn a_rekey_switches_without_a_gap_and_the_old_sa_goes_quietly() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.install(2, Some(1));
+    rig.core.fabric.take();
+    rig.event(Event::UseOutbound { child: ChildId(2) });
+    rig.expect(&["install outbound 1", "switch policy 0 to 1"]);
+    rig.event(Event::RemoveChild { child: ChildId(1) });
+    rig.expect(&["unmap 00001000", "remove outbound 0", "remove inbound 0"]);
+    let status = rig.status();
+    assert_eq!(
+        (
+            status.state,
+            status.negotiations.child,
+            status.negotiations.child_rekeys
+        ),
+        (TunnelState::Up, 2, 1)
+    );
+}
+
+#[test]
+fn when_the_sa_in_use_goes_its_predecessor_serves_again() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.up(2);
+    rig.core.fabric.take();
+    rig.event(Event::RemoveChild { child: ChildId(2) });
+    rig.expect(&[
+        "unmap 00002000",
+        "switch policy 0 to 0",
+        "remove outbound 1",
+        "remove inbound 1",
+    ]);
+    assert_eq!(rig.status().state, TunnelState::Up);
+}
+
+#[test]
+fn counters_survive_the_sas_that_counted() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.core.fabric.carried = SaCounters {
+        packets: 3,
+        octets: 300,
+        ..SaCounters::default()
+    };
+    rig.up(1);
+    rig.event(Event::RemoveChild { child: ChildId(1) });
+    rig.up(2);
+    rig.event(Event::RemoveChild { child: ChildId(2) });
+    let status = rig.status();
+    assert_eq!((status.packets_in, status.bytes_out), (6, 600));
+}
+
+#[test]
+fn a_bandwidth_is_two_map_writes_and_nothing_else() {
+    let text = testing::text(&[ONE]);
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    let slower = testing::parse(&text.replace("bandwidth_mbps = 100", "bandwidth_mbps = 5"));
+    rig.core.apply(rig.now, slower).unwrap();
+    rig.expect(&["limit 1 to 625000", "limit 2 to 625000"]);
+    assert_eq!(rig.status().state, TunnelState::Up);
+}
+
+#[test]
+fn the_same_configuration_touches_nothing() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
+    rig.expect(&[]);
+}
+
+#[test]
+fn another_rule_is_added_beside_the_sas_that_are_up() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    rig.core
+        .apply(
+            rig.now,
+            testing::config(&[("one", &[RULE[0], ("10.0.1.0/24", "192.168.1.0/24")])]),
+        )
+        .unwrap();
+    rig.expect(&[
+        "write space 3",
+        "write space 4",
+        "install policy 1 of tunnel 0",
+        "use spaces [3] and 4",
+        "remove space 1",
+        "remove space 2",
+    ]);
+    assert_eq!(
+        (rig.status().state, rig.status().children.len()),
+        (TunnelState::Up, 1)
+    );
+}
+
+#[test]
+fn the_policies_of_a_removed_tunnel_go_after_the_rules_that_name_them() {
+    let two: TunnelText<'_> = ("two", &[("10.0.1.0/24", "192.168.1.0/24")]);
+    let mut rig = Rig::with(&[ONE, two]);
+    rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
+    rig.expect(&[
+        "write space 3",
+        "write space 4",
+        "use spaces [3] and 4",
+        "remove space 1",
+        "remove space 2",
+        "remove policy 1",
+    ]);
+    assert_eq!(rig.core.tunnel_statuses(rig.now, &Counters::default()).len(), 1);
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_changes_nothing() {
+    let rules: Vec<_> = (1..=5)
+        .map(|third| (format!("10.0.{third}.0/24"), format!("192.168.{third}.0/24")))
+        .collect();
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|(local, peer)| (local.as_str(), peer.as_str()))
+        .collect();
+    let mut rig = Rig::with(&[ONE]);
+    let many = testing::config(&[ONE, ("two", &rules)]);
+    assert!(matches!(
+        rig.core.apply(rig.now, many),
+        Err(ApplyError::Capacity {
+            wanted: 5,
+            left: 3,
+            ..
+        })
+    ));
+    rig.core.fabric.space_limit = Some(2);
+    let three = testing::config(&[ONE, ("two", &rules[..2])]);
+    assert!(matches!(
+        rig.core.apply(rig.now, Arc::clone(&three)),
+        Err(ApplyError::Rules(_))
+    ));
+    rig.expect(&[]);
+    rig.core.fabric.space_limit = None;
+    rig.core.apply(rig.now, three).unwrap();
+    assert_eq!(rig.core.tunnel_statuses(rig.now, &Counters::default()).len(), 2);
+}
+
+#[test]
+fn a_tunnel_that_the_operator_took_down_stays_down() {
+    let mut rig = Rig::with(&[ONE]);
+    let acquire = DataplaneEvent::Acquire { policy: 0, tunnel: 0 };
+    assert_eq!(rig.core.down(rig.now, "one"), CommandOutcome::Done);
+    rig.core.handle_dataplane(rig.now, &acquire);
+    assert_eq!(rig.status().state, TunnelState::Disabled);
+    assert!(rig.core.poll_transmit().is_none());
+    assert_eq!(rig.core.up(rig.now, "one"), CommandOutcome::Done);
+    assert_eq!(rig.status().state, TunnelState::Negotiating);
+    assert!(rig.core.poll_transmit().is_some());
+    assert_eq!(rig.core.down(rig.now, "none"), CommandOutcome::NoSuchTunnel);
+}
+
+#[test]
+fn traffic_starts_a_tunnel_unless_it_only_answers() {
+    for (start, initiates) in [("traffic", true), ("answer", false)] {
+        let text = testing::text(&[ONE]).replace("psk = \"x\"", &format!("psk = \"x\"\nstart = \"{start}\""));
+        let mut rig = Rig::new();
+        rig.core.apply(rig.now, testing::parse(&text)).unwrap();
+        rig.core
+            .handle_dataplane(rig.now, &DataplaneEvent::Acquire { policy: 0, tunnel: 0 });
+        assert_eq!(rig.core.poll_transmit().is_some(), initiates, "{start}");
+    }
+}
+
+#[test]
+fn a_failure_is_kept_with_its_diagnosis_and_counted() {
+    let mut rig = Rig::with(&[ONE]);
+    let peer = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 500);
+    for _ in 0..2 {
+        let diagnosis = Diagnosis::new(Code::PskMismatch, "we", "they", "compare the keys");
+        rig.event(Event::Failed {
+            connection: Some(ConnectionId(0)),
+            peer,
+            diagnosis,
+        });
+    }
+    let status = rig.status();
+    assert_eq!(
+        status.last_failure.map(|failure| failure.advice),
+        Some("compare the keys".to_owned())
+    );
+    assert_eq!(status.failures.get("psk_mismatch"), Some(&2));
+}
+
+#[test]
+fn a_soft_limit_asks_for_a_successor_once() {
+    for (limit, octets, asked) in [(1_000_000, 799_999, false), (1_000_000, 800_000, true)] {
+        assert_eq!(octets >= soft_octets(limit), asked);
+    }
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    let counters = Counters {
+        outbound: vec![(
+            0,
+            SaCounters {
+                octets: 900_000,
+                ..SaCounters::default()
+            },
+        )],
+        ..Counters::default()
+    };
+    for _ in 0..2 {
+        rig.core.tick(rig.now, &counters);
+    }
+    let lines = rig.status().events;
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.text.contains("nearly used up"))
+            .count(),
+        1
+    );
+}
