@@ -1,5 +1,11 @@
 //! Two data planes with fixed keys and no IKE: XDP program, workers, slow path and routes, in the lab.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too; the throughput is for the reader"
+)]
+
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};

@@ -6,6 +6,8 @@
 mod forward;
 mod open;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
