@@ -75,7 +75,7 @@ enum Timer {
     QuickMode(SaKey, u32),
     /// Negotiate a successor.
     IkeRekey(SaKey),
-    /// A successor is in use: tell the peer that this one is gone.
+    /// A successor is in use: tell the peer that this one is gone. Or the peer has said so, and what it says besides may still come.
     IkeDelete(SaKey),
     /// End of the lifetime.
     IkeEnd(SaKey),

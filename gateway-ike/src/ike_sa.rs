@@ -221,6 +221,8 @@ pub(crate) struct IkeSa {
     pub(crate) answered: Option<Answered>,
     /// A failure that nobody has proven was reported; once is enough.
     pub(crate) reported: bool,
+    /// The peer has deleted it. It is kept for a moment to read what the peer said at the same time and what came later.
+    pub(crate) closing: bool,
 }
 
 /// What a message of Main Mode brought about.

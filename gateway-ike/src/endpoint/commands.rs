@@ -84,7 +84,10 @@ impl Endpoint {
         }
     }
 
-    /// Ends everything that a tunnel has. One message says it all, so that the peer cannot miss one half.
+    /// Ends everything that a tunnel has.
+    ///
+    /// The first message says it all, so that what overtakes it cannot make it unreadable. Some peers (strongSwan) read only the
+    /// first Delete of a message, so the end of each IKE SA is said once more by itself.
     pub(super) fn end_tunnel(&mut self, now: Instant, id: ConnectionId, farewell: Farewell) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -110,11 +113,6 @@ impl Endpoint {
             .map(|(&key, _)| key)
             .collect();
         for key in keys {
-            let farewell = if Some(key) == current {
-                Farewell::Silent
-            } else {
-                farewell
-            };
             self.end_sa(now, key, farewell);
         }
         if let Some(tunnel) = self.tunnels.get_mut(&id) {

@@ -1,13 +1,13 @@
 //! What authenticated peers say, and hints of those that are not.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::phase1::Farewell;
 use super::{Endpoint, Timer};
 use crate::child::Use;
 use crate::config::ConnectionId;
 use crate::diagnosis::{Code, Diagnosis};
-use crate::event::ChildId;
+use crate::event::{ChildId, Event};
 use crate::ike_sa::{Phase, SaKey, clear};
 use crate::v1::informational::{Said, read, read_hint};
 use crate::v1::main_mode::{notify_name, suggested_by_peer};
@@ -19,6 +19,9 @@ use crate::v1::{Refusal, dpd};
 use crate::wire::v1::NotifyType;
 use crate::wire::{Flags, Header};
 use gateway_common::Spi;
+
+/// How long an IKE SA that the peer has deleted is kept to read what else the peer has said.
+const CLOSING: Duration = Duration::from_secs(2);
 
 impl Endpoint {
     pub(super) fn on_informational(
@@ -173,16 +176,25 @@ impl Endpoint {
     }
 
     fn on_peer_ended(&mut self, now: Instant, connection: ConnectionId, spis: Spis) {
-        let Some(tunnel) = self.tunnels.get(&connection) else {
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
             return;
         };
-        let ended = tunnel
-            .established
-            .iter()
-            .copied()
-            .find(|key| self.sas.get(key).is_some_and(|sa| sa.spis == spis));
-        if let Some(ended) = ended {
-            self.note(connection, "peer deleted the ike sa");
+        let is_meant = |key: &SaKey| self.sas.get(key).is_some_and(|sa| sa.spis == spis);
+        let Some(ended) = tunnel.established.iter().copied().find(is_meant) else {
+            return;
+        };
+        self.outbox.event(Event::Note {
+            connection,
+            text: "peer deleted the ike sa".to_owned(),
+        });
+        if tunnel.established.len() == 1 && !tunnel.children.is_empty() {
+            // A peer that ends the tunnel deletes its Child SAs too, and the network may have turned the two around.
+            tunnel.established.clear();
+            if let Some(sa) = self.sas.get_mut(&ended) {
+                sa.closing = true;
+            }
+            self.timers.set(Timer::IkeDelete(ended), now + CLOSING);
+        } else {
             self.end_sa(now, ended, Farewell::Silent);
             self.pump(now, connection);
         }

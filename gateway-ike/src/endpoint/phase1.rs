@@ -85,6 +85,7 @@ impl Endpoint {
             pending: Some(Pending::new(datagram.clone())),
             answered: None,
             reported: false,
+            closing: false,
         };
         self.by_spi.insert(spi, key);
         self.sas.insert(key, sa);
@@ -180,6 +181,7 @@ impl Endpoint {
             pending: None,
             answered: Some(Answered::new(datagram, reply.clone())),
             reported: false,
+            closing: false,
         };
         self.by_spi.insert(spi, key);
         self.by_first_message.insert(first, key);

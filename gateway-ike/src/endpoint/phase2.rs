@@ -131,8 +131,9 @@ impl Endpoint {
         body: &[u8],
         datagram: &[u8],
     ) {
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
-            return self.drop_datagram("quick mode before phase 1 is done");
+        let open = self.sas.get_mut(&key).filter(|sa| !sa.closing);
+        let Some(established) = open.and_then(|sa| sa.established_mut()) else {
+            return self.drop_datagram("quick mode outside an established ike sa");
         };
         let message_id = header.message_id;
         match established.quick_modes.get_mut(&message_id) {

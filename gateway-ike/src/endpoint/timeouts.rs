@@ -44,16 +44,20 @@ impl Endpoint {
         }
     }
 
-    /// A replaced IKE SA goes when its exchanges are finished.
+    /// A replaced IKE SA goes when its exchanges are finished, one that the peer has deleted at once.
     fn on_ike_delete(&mut self, now: Instant, key: SaKey) {
-        let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else {
-            return;
-        };
-        let busy = established
-            .quick_modes
-            .values()
-            .any(|quick| !matches!(quick.step, QuickStep::Finished));
-        if busy {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let connection = sa.connection;
+        let busy = sa.established().is_some_and(|established| {
+            established
+                .quick_modes
+                .values()
+                .any(|quick| !matches!(quick.step, QuickStep::Finished))
+        });
+        if sa.closing {
+            self.end_sa(now, key, Farewell::Silent);
+            self.pump(now, connection);
+        } else if busy {
             self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
         } else {
             self.end_sa(now, key, Farewell::Say);

@@ -10,18 +10,63 @@ use crate::net::{End, FIRST, Fate, Pair, Setup, TUNNEL};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn terminate_ends_both_ends_with_one_message() {
+fn terminate_ends_both_ends_whichever_message_comes_first_or_not_at_all() {
     for end in [End::A, End::B] {
         let mut pair = Pair::established(Setup::new());
         let before = pair.sent.len();
         pair.with(end, |endpoint, now| endpoint.terminate(now, TUNNEL));
         pair.run_for(SECOND);
         pair.assert_empty();
-        assert_eq!(pair.sent.len() - before, 1);
+        assert_eq!(
+            pair.sent.len() - before,
+            2,
+            "all in one, and the ike sa once more for peers that read one delete"
+        );
         pair.initiate(End::A);
         pair.run_for(SECOND);
         pair.assert_up(1);
     }
+    for lost in 0..2 {
+        let mut pair = Pair::established(Setup::new());
+        let mut seen = 0;
+        pair.filter = Some(Box::new(move |_, _, _| {
+            seen += 1;
+            if seen == lost + 1 {
+                Fate::Lose
+            } else {
+                Fate::Deliver
+            }
+        }));
+        pair.with(End::A, |endpoint, now| endpoint.terminate(now, TUNNEL));
+        pair.filter = None;
+        pair.run_for(SECOND);
+        assert!(pair.a.installed.is_empty());
+        if lost == 1 {
+            pair.assert_empty();
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_deletes_only_the_ike_sa_keeps_its_children_and_gets_a_new_one() {
+    let mut pair = Pair::established(Setup::new());
+    // The first message, with the Child SAs in it, is lost: all that B learns is the end of the IKE SA.
+    let mut seen = 0;
+    pair.filter = Some(Box::new(move |_, _, _| {
+        seen += 1;
+        if seen == 1 { Fate::Lose } else { Fate::Deliver }
+    }));
+    pair.with(End::A, |endpoint, now| endpoint.terminate(now, TUNNEL));
+    pair.filter = None;
+    pair.run_for(SECOND);
+    assert_eq!(pair.b.installed.len(), 1, "children outlive their ike sa");
+    pair.run_for(3 * SECOND);
+    assert_eq!(
+        (pair.a.ike_sas.len(), pair.b.ike_sas.len()),
+        (1, 1),
+        "{:#?}",
+        pair.b.log
+    );
 }
 
 #[test]
