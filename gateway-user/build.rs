@@ -50,9 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn cargo_build(workspace: &Path, target_dir: &Path) -> Result<Command, Box<dyn Error>> {
-    let host_arch = variable("CARGO_CFG_TARGET_ARCH")?
-        .into_string()
-        .map_err(|_| "the target's name is not text")?;
+    let host_arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let flags = [
         format!("--cfg=bpf_target_arch=\"{host_arch}\""),
         // BTF, for the verifier's messages and `bpftool map dump`.

@@ -2,12 +2,11 @@
 
 use gateway_common::{
     Spi,
-    abi::{IfaceValue, PairKey, PolicyValue, SaValue, Verdict},
+    abi::{IfaceValue, PolicyValue, SaValue, Verdict},
 };
 
 use crate::{
     flow,
-    packet::Word,
     parse::{Esp, Ipv4},
     tables::Tables,
 };
@@ -30,14 +29,8 @@ pub(crate) fn outbound(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> R
     if iface.space == NO_SPACE || tables.is_local(ip.dst) {
         return Err(Verdict::Bypass);
     }
-    if let Some(policy) = flow::recall(iface.space, ip.src, ip.dst, tables) {
-        return Ok(policy);
-    }
-    match lookup(iface.space, ip.src, ip.dst, tables) {
-        Some(policy) => {
-            flow::remember(iface.space, ip.src, ip.dst, policy, tables);
-            Ok(policy)
-        }
+    match flow::lookup(iface.space, ip.src, ip.dst, tables) {
+        Some(policy) => Ok(policy),
         None if iface.default_deny != 0 => Err(Verdict::NoPolicy),
         None => Err(Verdict::Bypass),
     }
@@ -47,21 +40,9 @@ pub(crate) fn outbound(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> R
 /// would have protected it.
 #[inline(always)]
 pub(crate) fn cleartext(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> Verdict {
-    if iface.space != NO_SPACE && lookup(iface.space, ip.dst, ip.src, tables).is_some() {
+    if iface.space != NO_SPACE && flow::lookup(iface.space, ip.dst, ip.src, tables).is_some() {
         Verdict::CleartextInbound
     } else {
         Verdict::Bypass
     }
-}
-
-/// Class of the local address, class of the peer's, policy of the pair: constant time whatever the number of policies.
-#[inline(always)]
-fn lookup(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
-    let local_class = tables.local_class(space, local)?;
-    let peer_class = tables.peer_class(space, peer)?;
-    tables.policy(&PairKey {
-        space,
-        local_class,
-        peer_class,
-    })
 }

@@ -1,15 +1,17 @@
-//! The flow cache: which policy the last packets between two addresses had.
+//! Which policy two addresses have, and a cache in front of that.
 //!
 //! Two longest-prefix lookups among ten thousand prefixes cost more than everything else the program does. A direct-mapped table
-//! per CPU, without lock and without eviction lists, remembers their result. It cannot go stale: the key contains the space, a
-//! space is immutable, and its number is never used again. A collision costs the two lookups, so the time stays bounded whatever
-//! addresses come.
+//! per CPU, without lock and without eviction lists, remembers their result, also when it is "none". It cannot go stale: the key
+//! contains the space, a space is immutable, and its number is never used again. A collision costs the two lookups, so the time
+//! stays bounded whatever addresses come.
 
-use gateway_common::abi::PolicyValue;
+use core::cell::Cell;
+
+use gateway_common::abi::{PairKey, PolicyValue};
 
 use crate::{packet::Word, tables::Tables};
 
-/// Slots per CPU; a power of two. 32 octets each.
+/// Slots per CPU; a power of two. 40 octets each.
 pub const FLOW_SLOTS: u32 = 1 << FLOW_SLOT_BITS;
 const FLOW_SLOT_BITS: u32 = 13;
 /// 2^64 divided by the golden ratio: Fibonacci hashing.
@@ -22,27 +24,47 @@ pub struct FlowEntry {
     space: u32,
     local: u32,
     peer: u32,
+    /// 1: `policy` is the policy; 0: there is none.
+    found: u32,
     policy: PolicyValue,
+    padding: u32,
 }
 
+/// The policy between a host of the VPC and one behind a peer.
 #[inline(always)]
-pub(crate) fn recall(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
-    let (local, peer) = (local.raw(), peer.raw());
-    let entry = tables.flow(slot(space, local, peer))?.get();
-    (entry.space == space && entry.local == local && entry.peer == peer).then_some(entry.policy)
-}
-
-#[inline(always)]
-pub(crate) fn remember(space: u32, local: Word, peer: Word, policy: PolicyValue, tables: &impl Tables) {
-    let (local, peer) = (local.raw(), peer.raw());
-    if let Some(entry) = tables.flow(slot(space, local, peer)) {
-        entry.set(FlowEntry {
+pub(crate) fn lookup(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
+    let slot = tables.flow(slot(space, local, peer));
+    if let Some(entry) = slot.map(Cell::get)
+        && entry.space == space
+        && entry.local == local.raw()
+        && entry.peer == peer.raw()
+    {
+        return (entry.found != 0).then_some(entry.policy);
+    }
+    let policy = search(space, local, peer, tables);
+    if let Some(slot) = slot {
+        slot.set(FlowEntry {
             space,
-            local,
-            peer,
-            policy,
+            local: local.raw(),
+            peer: peer.raw(),
+            found: policy.is_some().into(),
+            policy: policy.unwrap_or_default(),
+            padding: 0,
         });
     }
+    policy
+}
+
+/// Class of the local address, class of the peer's, policy of the pair: constant time whatever the number of policies.
+#[inline(always)]
+fn search(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
+    let local_class = tables.local_class(space, local)?;
+    let peer_class = tables.peer_class(space, peer)?;
+    tables.policy(&PairKey {
+        space,
+        local_class,
+        peer_class,
+    })
 }
 
 #[inline(always)]
@@ -50,8 +72,8 @@ pub(crate) fn remember(space: u32, local: Word, peer: Word, policy: PolicyValue,
     clippy::cast_possible_truncation,
     reason = "the shift leaves as many bits as there are slots"
 )]
-fn slot(space: u32, local: u32, peer: u32) -> u32 {
-    let pair = u64::from(local) << 32 | u64::from(peer);
+fn slot(space: u32, local: Word, peer: Word) -> u32 {
+    let pair = u64::from(local.raw()) << 32 | u64::from(peer.raw());
     let hash = (pair ^ u64::from(space).wrapping_mul(GOLDEN)).wrapping_mul(GOLDEN);
     (hash >> (u64::BITS - FLOW_SLOT_BITS)) as u32
 }

@@ -1,5 +1,7 @@
 //! The library's traits over the kernel's objects.
 
+mod keys;
+
 use core::{
     cell::{Cell, UnsafeCell},
     intrinsics::{AtomicOrdering, atomic_cxchg},
@@ -7,13 +9,15 @@ use core::{
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap},
     programs::XdpContext,
 };
 use gateway_common::abi::{IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
 use gateway_ebpf::{FLOW_SLOTS, FlowEntry, Packet, SharedCell, Tables, Word};
+
+use keys::{AlignedPrefixKey, AlignedSaKey, MappedAddr, mapped};
 
 // Every size is a placeholder: the loader sets the real one, except of FLOWS.
 #[map]
@@ -25,7 +29,7 @@ static PEER_CLASSES: LpmTrie<PrefixKey, u32> = LpmTrie::with_max_entries(1, 0);
 #[map]
 static POLICIES: HashMap<PairKey, PolicyValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-static SAS: HashMap<[u32; 5], SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static SAS: HashMap<SaKey, SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 static LOCAL_ADDRS: HashMap<MappedAddr, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -75,51 +79,6 @@ struct FlowCell(Cell<FlowEntry>);
 // SAFETY: the map is per CPU, and the program is neither preempted by itself nor moved to another CPU.
 unsafe impl Sync for FlowCell {}
 
-/// The sixteen octets of a mapped address in words: written and hashed as words, where octets cost a stall each.
-type MappedAddr = [u32; 4];
-
-const _: () = {
-    assert!(size_of::<MappedAddr>() == size_of::<[u8; 16]>());
-    assert!(size_of::<[u32; 5]>() == size_of::<SaKey>());
-};
-
-/// `gateway_common::abi::v4_mapped` in words.
-#[inline(always)]
-fn mapped(addr: Word) -> MappedAddr {
-    [0, 0, 0xffff_u32.to_be(), addr.raw()]
-}
-
-/// A key of a trie whose two words lie at a multiple of eight.
-///
-/// The compiler stores them as one, the verifier refuses such a store elsewhere on the stack, and the kernel loads them as one.
-#[repr(C, align(8))]
-struct TrieKey {
-    unused: u32,
-    prefix_len: u32,
-    space: u32,
-    addr: u32,
-}
-
-impl TrieKey {
-    #[inline(always)]
-    fn new(space: u32, addr: Word) -> Self {
-        // A whole space and a whole IPv4 address.
-        Self {
-            unused: 0,
-            prefix_len: 64,
-            space: space.to_be(),
-            addr: addr.raw(),
-        }
-    }
-
-    #[inline(always)]
-    fn as_key(&self) -> &Key<PrefixKey> {
-        let start = core::ptr::from_ref(self).cast::<u8>();
-        // SAFETY: `prefix_len`, `space` and `addr` are the twelve octets of a `Key<PrefixKey>`, which needs no alignment.
-        unsafe { &*start.add(core::mem::offset_of!(Self, prefix_len)).cast() }
-    }
-}
-
 /// The packet between `data` and `data_end`.
 pub(crate) struct KernelPacket<'a>(pub(crate) &'a XdpContext);
 
@@ -153,18 +112,28 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn now_coarse(&self) -> u64 {
+        // SAFETY: the helper has no conditions.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
     fn is_local(&self, addr: Word) -> bool {
         LOCAL_ADDRS.get_ptr(mapped(addr)).is_some()
     }
 
     #[inline(always)]
     fn local_class(&self, space: u32, addr: Word) -> Option<u32> {
-        LOCAL_CLASSES.get(TrieKey::new(space, addr).as_key()).copied()
+        LOCAL_CLASSES
+            .get(AlignedPrefixKey::new(space, addr).as_key())
+            .copied()
     }
 
     #[inline(always)]
     fn peer_class(&self, space: u32, addr: Word) -> Option<u32> {
-        PEER_CLASSES.get(TrieKey::new(space, addr).as_key()).copied()
+        PEER_CLASSES
+            .get(AlignedPrefixKey::new(space, addr).as_key())
+            .copied()
     }
 
     #[inline(always)]
@@ -175,10 +144,8 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn sa(&self, addr: Word, spi: Word) -> Option<SaValue> {
-        let [a, b, c, d] = mapped(addr);
-        let key = [a, b, c, d, spi.raw()];
         // SAFETY: without preallocation a removed element keeps its contents until this run of the program ends.
-        unsafe { SAS.get(key) }.copied()
+        unsafe { SAS.get(AlignedSaKey::new(addr, spi).as_key()) }.copied()
     }
 
     #[inline(always)]
@@ -205,13 +172,15 @@ impl Tables for KernelTables {
     fn ike_source(&self, addr: Word) -> Option<&MapCell> {
         let key = mapped(addr);
         // SAFETY: an element that the LRU list reuses stays an aligned `u64`; a source then finds the rate of another.
-        if let Some(state) = unsafe { IKE_SOURCES.get(&key) } {
+        if let Some(state) = unsafe { IKE_SOURCES.get(key) } {
             return Some(state);
         }
         // An error is another CPU that was faster, or no room: the second look tells which.
-        let _ = IKE_SOURCES.insert(&key, MapCell(UnsafeCell::new(0)), u64::from(BPF_NOEXIST));
+        IKE_SOURCES
+            .insert(key, MapCell(UnsafeCell::new(0)), u64::from(BPF_NOEXIST))
+            .ok();
         // SAFETY: as above.
-        unsafe { IKE_SOURCES.get(&key) }
+        unsafe { IKE_SOURCES.get(key) }
     }
 
     #[inline(always)]

@@ -25,7 +25,8 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[xdp]
 pub(crate) fn gateway(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel hands in a valid context.
-    let (ifindex, queue) = unsafe { ((*ctx.ctx).ingress_ifindex, (*ctx.ctx).rx_queue_index) };
+    let ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
+    let queue = ctx.rx_queue_index();
     let Some(iface) = IFACES.get(ifindex) else {
         return XDP_DROP;
     };
@@ -76,11 +77,14 @@ fn hand_over(ctx: &XdpContext, redirect: &Redirect) -> Verdict {
 /// Puts the metadata right in front of the packet, in the place of what may be there from another program; `false` where the
 /// driver has no room for it.
 #[inline(always)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the kernel keeps metadata below 256 octets"
+)]
 fn prepend(ctx: &XdpContext, meta: PacketMeta) -> bool {
-    let present = ctx.data().wrapping_sub(ctx.metadata()) as i32;
+    let missing = PacketMeta::LEN.wrapping_sub(ctx.data().wrapping_sub(ctx.metadata())) as i32;
     // SAFETY: the context is the one of this run, and no pointer into the packet is used after the call.
-    if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), present.wrapping_sub(PacketMeta::LEN as i32)) } != 0
-    {
+    if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), missing.wrapping_neg()) } != 0 {
         return false;
     }
     let start = ctx.metadata();

@@ -2,7 +2,11 @@
 
 use gateway_common::abi::Verdict;
 
-use crate::{parse::Ipv4, police, tables::Tables};
+use crate::{
+    parse::Ipv4,
+    police::{self, Clock},
+    tables::Tables,
+};
 
 /// Passes an IKE packet unless its source sent more than it may.
 ///
@@ -16,7 +20,7 @@ pub(crate) fn ike(ip: &Ipv4, tables: &impl Tables) -> Verdict {
         return Verdict::Ike;
     }
     match tables.ike_source(ip.src) {
-        Some(state) if police::conforms(&limit, state, tables.now(), 1) => Verdict::Ike,
+        Some(state) if police::conforms(&limit, state, &mut Clock::new(tables), 1) => Verdict::Ike,
         Some(_) | None => Verdict::IkeRate,
     }
 }

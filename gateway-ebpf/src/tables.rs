@@ -23,6 +23,9 @@ pub trait Tables {
     /// Nanoseconds of the monotonic clock. It costs as much as two map lookups: asked at most once per packet.
     fn now(&self) -> u64;
 
+    /// The same clock as it stood at the last timer tick.
+    fn now_coarse(&self) -> u64;
+
     /// Whether the address is one of the gateways' own (`LOCAL_ADDRS`).
     fn is_local(&self, addr: Word) -> bool;
 

@@ -33,11 +33,11 @@ const WIDE: LimiterConfig = LimiterConfig {
 /// Always reached.
 const NARROW: LimiterConfig = LimiterConfig { rate: 1, burst: 1 };
 const SPI: [u8; 4] = [0x10, 0, 0, 1];
-const REPEAT: u32 = 500_000;
+const REPEAT: u32 = 300_000;
 const ROUNDS: usize = 9;
 
 fn main() -> anyhow::Result<()> {
-    let mut bench = Bench::new()?;
+    let mut bench = Bench::new(true)?;
     let (udp, esp, tcp) = (17, 50, 6);
     let vpc = IfaceValue {
         role: IFACE_ROLE_VPC,
@@ -70,6 +70,7 @@ fn main() -> anyhow::Result<()> {
     let mut short = to_peer.clone();
     short.truncate(30);
 
+    bench.baseline(&arp)?;
     bench.row("not_ip", vpc, &arp, Verdict::NotIp)?;
     bench.row("malformed", vpc, &short, Verdict::Malformed)?;
     bench.row("bypass", vpc, &elsewhere, Verdict::Bypass)?;
@@ -104,7 +105,28 @@ fn main() -> anyhow::Result<()> {
     bench.row("inbound, both limiters", public, &sealed, Verdict::Inbound)?;
     bench.row("inbound in UDP, both limiters", public, &in_udp, Verdict::Inbound)?;
     bench.program.set_limiter(TUNNEL_LIMITER, NARROW)?;
-    bench.row("tunnel_bandwidth", limited, &to_peer, Verdict::TunnelBandwidth)
+    bench.row("tunnel_bandwidth", limited, &to_peer, Verdict::TunnelBandwidth)?;
+
+    // What each new pair of addresses costs.
+    let mut bench = Bench::new(false)?;
+    bench.row("bypass, first packet", vpc, &elsewhere, Verdict::Bypass)?;
+    bench.row(
+        "outbound, no limiter, first packet",
+        vpc,
+        &to_peer,
+        Verdict::Outbound,
+    )?;
+    bench.limiters(GATEWAY_LIMITER, 0)?;
+    let limited = IfaceValue {
+        space: bench.space.id,
+        ..vpc
+    };
+    bench.row(
+        "outbound, gateway limiter, first packet",
+        limited,
+        &to_peer,
+        Verdict::Outbound,
+    )
 }
 
 struct Bench {
@@ -115,8 +137,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> anyhow::Result<Self> {
-        let mut program = XdpProgram::load(&LoadOptions::default())?;
+    fn new(flow_cache: bool) -> anyhow::Result<Self> {
+        let mut program = XdpProgram::load(&LoadOptions {
+            flow_cache,
+            ..LoadOptions::default()
+        })?;
         let socket = Socket::new(Domain::from(libc::AF_XDP), Type::RAW, None).context("an AF_XDP socket")?;
         program.set_xsk(0, socket.as_fd())?;
         program.put_local_addr(GATEWAY, 1)?;
@@ -165,17 +190,29 @@ impl Bench {
         Ok(self.program.put_sa(key, sa)?)
     }
 
+    /// The loop itself: an interface without a role.
+    fn baseline(&mut self, packet: &[u8]) -> anyhow::Result<()> {
+        self.program.set_iface(IFINDEX, IfaceValue::default())?;
+        self.measure("nothing", packet)
+    }
+
+    /// One line, for a packet that has the expected verdict.
     fn row(&mut self, name: &str, iface: IfaceValue, packet: &[u8], expected: Verdict) -> anyhow::Result<()> {
         self.program.set_iface(IFINDEX, iface)?;
         let before = self.count(expected);
-        let mut rounds = Vec::with_capacity(ROUNDS);
-        for _ in 0..ROUNDS {
-            rounds.push(self.program.test_run(packet, REPEAT)?.duration.as_nanos());
-        }
+        self.measure(name, packet)?;
         let runs = self.count(expected) - before;
         // A narrow limit lets one packet a second through.
         let all = u64::from(REPEAT) * ROUNDS as u64;
         ensure!(runs + 100 > all, "{name}: {expected:?} in {runs} of {all} runs");
+        Ok(())
+    }
+
+    fn measure(&self, name: &str, packet: &[u8]) -> anyhow::Result<()> {
+        let mut rounds = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            rounds.push(self.program.test_run(packet, REPEAT)?.duration.as_nanos());
+        }
         rounds.sort_unstable();
         let line = serde_json::json!({
             "name": format!("xdp {name}"),

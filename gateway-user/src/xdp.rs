@@ -9,6 +9,7 @@
 //! them, and [`XdpProgram::attach`] puts the new program in the place of the old one in one step.
 
 mod attach;
+mod capability;
 mod error;
 mod interface;
 mod log;
@@ -35,6 +36,8 @@ use pins::PinDir;
 
 /// Name of the program in the object.
 const PROGRAM: &str = "gateway";
+/// Its map for its own use.
+const FLOWS: &str = "FLOWS";
 
 /// The loaded program and its maps.
 pub struct XdpProgram {
@@ -67,6 +70,10 @@ impl XdpProgram {
         let mut loader = EbpfLoader::new();
         for (map, entries) in options.map_sizes() {
             loader.map_max_entries(map, entries);
+        }
+        if !options.flow_cache {
+            // Nearly every slot is then beyond the end, and its packets are looked up.
+            loader.map_max_entries(FLOWS, 1);
         }
         let log_level = options.log_level_number();
         loader.override_global(aya_log::LEVEL, &log_level, true);

@@ -152,9 +152,15 @@ fn spd_space(space: &Space<'_>) -> SpdSpace {
 
 #[test]
 fn every_row_has_its_outcome() {
-    let mut target = KernelTarget::furnished();
-    for row in rows() {
-        check(&mut target, &row);
+    for flow_cache in [true, false] {
+        let mut target = KernelTarget::load(&LoadOptions {
+            flow_cache,
+            ..LoadOptions::default()
+        });
+        furnish(&mut target);
+        for row in rows() {
+            check(&mut target, &row);
+        }
     }
 }
 

@@ -378,3 +378,39 @@ fn the_maps_of_the_last_program_are_pinned() {
         assert!(maps.join(map::SAS).exists());
     });
 }
+
+#[test]
+fn without_privileges_the_error_names_the_capabilities() {
+    const UNPRIVILEGED: &str = "KERNEL_LINK_UNPRIVILEGED";
+    if std::env::var_os(UNPRIVILEGED).is_some() {
+        // The other process of this test.
+        let refused = XdpProgram::load(&LoadOptions::default())
+            .err()
+            .expect("loading is refused");
+        println!("refused: {refused}");
+        return;
+    }
+    for (dropped, named) in [
+        ("-all", "CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF"),
+        ("-perfmon,-sys_admin", "CAP_PERFMON"),
+    ] {
+        let output = Command::new("setpriv")
+            .args(["--bounding-set", dropped, "--inh-caps", dropped])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "without_privileges_the_error_names_the_capabilities",
+                "--nocapture",
+            ])
+            .env(UNPRIVILEGED, "1")
+            .output()
+            .expect("setpriv of util-linux");
+        let output = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.contains(&format!(
+                "refused: loading the XDP program needs {named}, as root has"
+            )),
+            "{output}"
+        );
+    }
+}

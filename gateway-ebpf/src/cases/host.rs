@@ -9,6 +9,8 @@ use super::{Addr, Outcome, Space, Target};
 use crate::{Decision, FLOW_SLOTS, FlowEntry, SharedCell, Tables, Word, judge};
 
 const LIMITERS: usize = 1_024;
+/// Nanoseconds between two ticks of a kernel with HZ=100, the coarsest.
+const TICK: u64 = 10_000_000;
 /// Sockets in `XSKS`.
 const SOCKETS: u32 = 1;
 
@@ -145,6 +147,10 @@ impl Tables for HostTables {
 
     fn now(&self) -> u64 {
         self.now.get()
+    }
+
+    fn now_coarse(&self) -> u64 {
+        self.now.get() / TICK * TICK
     }
 
     fn is_local(&self, addr: Word) -> bool {

@@ -209,9 +209,7 @@ fn attach_error(ifname: &str, ifindex: u32, mode: AttachedMode, error: ProgramEr
     let name = ifname.to_owned();
     let source = program_error(error);
     match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => XdpError::MissingCapability {
-            operation: "attaching the XDP program",
-        },
+        Some(libc::EPERM | libc::EACCES) => XdpError::missing_capability("attaching the XDP program"),
         Some(libc::EBUSY | libc::EEXIST) => XdpError::ForeignProgram { name },
         Some(libc::ENODEV) => XdpError::MissingInterface { name, ifindex },
         _ => XdpError::Attach { name, mode, source },

@@ -4,14 +4,18 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
+use super::capability;
+
 /// Why the XDP program could not be loaded, attached or given data.
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
     /// The operator's matter: start as root, or with the capabilities.
-    #[error("{operation} needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (or root)")]
+    #[error("{operation} needs {missing}, as root has")]
     MissingCapability {
         /// What was refused.
         operation: &'static str,
+        /// The capabilities that this process lacks.
+        missing: String,
     },
     /// The kernel is too old, or built without the feature.
     #[error("the kernel does not support {feature}; Linux 6.1 with BPF and AF_XDP is needed")]
@@ -23,9 +27,11 @@ pub enum XdpError {
         source: io::Error,
     },
     /// The object in this binary does not pass the verifier of this kernel.
-    #[error("the kernel's verifier refused the XDP program: {log}")]
+    #[error("the kernel's verifier refused the XDP program: {reason}")]
     Verifier {
-        /// The verifier's words.
+        /// The last thing the verifier said.
+        reason: String,
+        /// All of it.
         log: String,
         /// The kernel's answer.
         #[source]
@@ -160,9 +166,7 @@ impl XdpError {
             _ => None,
         };
         match source.map(|(feature, source)| (feature, source.raw_os_error())) {
-            Some((_, Some(libc::EPERM | libc::EACCES))) => Self::MissingCapability {
-                operation: "loading the XDP program",
-            },
+            Some((_, Some(libc::EPERM | libc::EACCES))) => Self::missing_capability(LOADING),
             Some((feature, Some(number @ (libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)))) => {
                 Self::UnsupportedKernel {
                     feature,
@@ -175,19 +179,32 @@ impl XdpError {
 
     pub(super) fn from_program_load(error: ProgramError) -> Self {
         match error {
-            ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
-                Self::MissingCapability {
-                    operation: "loading the XDP program",
-                }
+            // Without CAP_PERFMON the verifier forbids arithmetic that it otherwise allows, and says so in its own words.
+            ProgramError::LoadError { io_error, .. }
+                if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+                    && capability::any_missing() =>
+            {
+                Self::missing_capability(LOADING)
             }
             ProgramError::LoadError {
                 io_error,
                 verifier_log,
-            } => Self::Verifier {
-                log: verifier_log.to_string(),
-                source: io_error,
-            },
+            } => {
+                let log = verifier_log.to_string();
+                Self::Verifier {
+                    reason: last_words(&log),
+                    log,
+                    source: io_error,
+                }
+            }
             other => Self::Load(Box::new(other.into())),
+        }
+    }
+
+    pub(super) fn missing_capability(operation: &'static str) -> Self {
+        Self::MissingCapability {
+            operation,
+            missing: capability::missing(),
         }
     }
 
@@ -201,5 +218,28 @@ impl XdpError {
             Some(libc::E2BIG | libc::ENOSPC) => Self::MapFull { map },
             _ => Self::Map { map, source },
         }
+    }
+}
+
+const LOADING: &str = "loading the XDP program";
+
+/// The verifier ends with statistics; the reason is in the line before.
+fn last_words(log: &str) -> String {
+    let mut lines = log.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .find(|line| !line.starts_with("processed "))
+        .unwrap_or("it gave no reason")
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_what_the_verifier_said_last() {
+        let log = "0: (bf) r7 = r1\nmisaligned stack access off 0+0+-28 size 8\nprocessed 1141 insns (limit 1000000)\n\n";
+        assert_eq!(last_words(log), "misaligned stack access off 0+0+-28 size 8");
+        assert_eq!(last_words(""), "it gave no reason");
     }
 }

@@ -32,6 +32,8 @@ pub struct LoadOptions {
     pub max_ike_sources: u32,
     /// Sockets: RX queues of all interfaces.
     pub max_xsks: u32,
+    /// Remember the policy of address pairs. Off only to measure what that saves.
+    pub flow_cache: bool,
 }
 
 impl Default for LoadOptions {
@@ -47,6 +49,7 @@ impl Default for LoadOptions {
             max_local_addrs: 4_096,
             max_ike_sources: 65_536,
             max_xsks: 4_096,
+            flow_cache: true,
         }
     }
 }
