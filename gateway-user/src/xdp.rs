@@ -105,7 +105,5 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, XdpError> {
     let program = ebpf
         .program_mut(PROGRAM)
         .ok_or(XdpError::IncompleteObject(PROGRAM))?;
-    program
-        .try_into()
-        .map_err(|_: aya::programs::ProgramError| XdpError::IncompleteObject(PROGRAM))
+    program.try_into().ok().ok_or(XdpError::IncompleteObject(PROGRAM))
 }

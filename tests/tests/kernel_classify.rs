@@ -1,5 +1,6 @@
 //! The table of packets and the stories of gateway-ebpf, judged by the program in the kernel; and kernel and host compared on
 //! packets that nobody thought of. Needs root.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{
     cell::RefCell,
@@ -456,7 +457,10 @@ impl Lines {
 
 impl io::Write for Lines {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(octets);
+        self.0
+            .lock()
+            .map_err(|e| io::Error::other(e.to_string()))?
+            .extend(octets);
         Ok(octets.len())
     }
 

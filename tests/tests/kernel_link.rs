@@ -1,5 +1,10 @@
 //! Attaching, outliving, replacing and detaching the XDP program on real interfaces. Needs root; everything happens in a network
 //! and mount namespace that vanishes with the test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests"
+)]
 
 use std::{
     io::{BufRead as _, BufReader},

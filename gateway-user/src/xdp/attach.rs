@@ -212,24 +212,27 @@ fn attach_error(ifname: &str, ifindex: u32, mode: AttachedMode, error: ProgramEr
         Some(libc::EPERM | libc::EACCES) => XdpError::missing_capability("attaching the XDP program"),
         Some(libc::EBUSY | libc::EEXIST) => XdpError::ForeignProgram { name },
         Some(libc::ENODEV) => XdpError::MissingInterface { name, ifindex },
-        _ => XdpError::Attach { name, mode, source },
+        Some(_) | None => XdpError::Attach { name, mode, source },
     }
 }
 
 /// The kernel's answer behind aya's error.
 fn program_error(error: ProgramError) -> io::Error {
-    match error {
-        ProgramError::SyscallError(e) => e.io_error,
-        ProgramError::XdpError(aya::programs::XdpError::NetlinkError(e)) => e
-            .raw_os_error()
-            .map_or_else(|| io::Error::other(e), io::Error::from_raw_os_error),
-        other => io::Error::other(other),
+    if let ProgramError::SyscallError(syscall) = error {
+        return syscall.io_error;
     }
+    if let ProgramError::XdpError(aya::programs::XdpError::NetlinkError(netlink)) = &error
+        && let Some(number) = netlink.raw_os_error()
+    {
+        return io::Error::from_raw_os_error(number);
+    }
+    io::Error::other(error)
 }
 
 fn link_error(error: LinkError) -> io::Error {
-    match error {
-        LinkError::SyscallError(e) => e.io_error,
-        other => io::Error::other(other),
+    if let LinkError::SyscallError(syscall) = error {
+        syscall.io_error
+    } else {
+        io::Error::other(error)
     }
 }

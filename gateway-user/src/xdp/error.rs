@@ -156,48 +156,42 @@ pub enum XdpError {
 
 impl XdpError {
     pub(super) fn from_load(error: EbpfError) -> Self {
-        let source = match &error {
-            EbpfError::MapError(MapError::CreateError { name, io_error }) => {
-                Some((format!("the map {name}"), io_error))
-            }
-            EbpfError::MapError(MapError::SyscallError(syscall)) => {
-                Some((syscall.call.to_owned(), &syscall.io_error))
-            }
-            _ => None,
+        let (feature, source) = if let EbpfError::MapError(MapError::CreateError { name, io_error }) = &error
+        {
+            (format!("the map {name}"), io_error)
+        } else if let EbpfError::MapError(MapError::SyscallError(syscall)) = &error {
+            (syscall.call.to_owned(), &syscall.io_error)
+        } else {
+            return Self::Load(Box::new(error));
         };
-        match source.map(|(feature, source)| (feature, source.raw_os_error())) {
-            Some((_, Some(libc::EPERM | libc::EACCES))) => Self::missing_capability(LOADING),
-            Some((feature, Some(number @ (libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)))) => {
-                Self::UnsupportedKernel {
-                    feature,
-                    source: io::Error::from_raw_os_error(number),
-                }
-            }
-            _ => Self::Load(Box::new(error)),
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::missing_capability(LOADING),
+            Some(number @ (libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) => Self::UnsupportedKernel {
+                feature,
+                source: io::Error::from_raw_os_error(number),
+            },
+            Some(_) | None => Self::Load(Box::new(error)),
         }
     }
 
     pub(super) fn from_program_load(error: ProgramError) -> Self {
-        match error {
-            // Without CAP_PERFMON the verifier forbids arithmetic that it otherwise allows, and says so in its own words.
-            ProgramError::LoadError { io_error, .. }
-                if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
-                    && capability::any_missing() =>
-            {
-                Self::missing_capability(LOADING)
-            }
-            ProgramError::LoadError {
-                io_error,
-                verifier_log,
-            } => {
-                let log = verifier_log.to_string();
-                Self::Verifier {
-                    reason: last_words(&log),
-                    log,
-                    source: io_error,
-                }
-            }
-            other => Self::Load(Box::new(other.into())),
+        let ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } = error
+        else {
+            return Self::Load(Box::new(error.into()));
+        };
+        // Without CAP_PERFMON the verifier forbids arithmetic that it otherwise allows, and says so in its own words.
+        let refused = matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        if refused && capability::any_missing() {
+            return Self::missing_capability(LOADING);
+        }
+        let log = verifier_log.to_string();
+        Self::Verifier {
+            reason: last_words(&log),
+            log,
+            source: io_error,
         }
     }
 
@@ -210,14 +204,12 @@ impl XdpError {
 
     /// The kernel's words for a full hash are E2BIG, for a full trie ENOSPC.
     pub(super) fn from_map(map: &'static str, source: MapError) -> Self {
-        let number = match &source {
-            MapError::SyscallError(syscall) => syscall.io_error.raw_os_error(),
-            _ => None,
-        };
-        match number {
-            Some(libc::E2BIG | libc::ENOSPC) => Self::MapFull { map },
-            _ => Self::Map { map, source },
+        if let MapError::SyscallError(syscall) = &source
+            && matches!(syscall.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC))
+        {
+            return Self::MapFull { map };
         }
+        Self::Map { map, source }
     }
 }
 

@@ -27,17 +27,21 @@ pub(super) struct Attachment {
 /// ENODEV when there is no such interface.
 pub(super) fn attachment(ifindex: u32) -> io::Result<Option<Attachment>> {
     let link = link(ifindex)?;
-    let xdp = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp),
-        _ => None,
-    });
+    let program = |attribute: &LinkAttribute| {
+        if let LinkAttribute::Xdp(xdp) = attribute {
+            Some(xdp.clone())
+        } else {
+            None
+        }
+    };
     let (mut mode, mut program_id) = (None, None);
-    for attribute in xdp.into_iter().flatten() {
-        match attribute {
-            LinkXdp::Attached(XdpAttached::Driver) => mode = Some(AttachedMode::Native),
-            LinkXdp::Attached(XdpAttached::SocketBuffer) => mode = Some(AttachedMode::Generic),
-            LinkXdp::ProgId(id) => program_id = Some(*id),
-            _ => {}
+    for attribute in link.attributes.iter().find_map(program).into_iter().flatten() {
+        if let LinkXdp::ProgId(id) = attribute {
+            program_id = Some(id);
+        } else if attribute == LinkXdp::Attached(XdpAttached::Driver) {
+            mode = Some(AttachedMode::Native);
+        } else if attribute == LinkXdp::Attached(XdpAttached::SocketBuffer) {
+            mode = Some(AttachedMode::Generic);
         }
     }
     Ok(mode
@@ -58,12 +62,14 @@ fn link(ifindex: u32) -> io::Result<LinkMessage> {
     socket.send(&octets, 0)?;
     let (reply, _) = socket.recv_from_full()?;
     let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&reply).map_err(io::Error::other)?;
-    match reply.payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(link),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the kernel answered with something else",
-        )),
+    if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = reply.payload {
+        return Ok(link);
     }
+    if let NetlinkPayload::Error(error) = reply.payload {
+        return Err(error.to_io());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the kernel answered with something else",
+    ))
 }
