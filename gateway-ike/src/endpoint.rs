@@ -1,7 +1,9 @@
 //! The endpoint: all tunnels, all IKE SAs, one place where datagrams, time and commands come in.
 
+mod children;
 mod commands;
 mod datagram;
+mod ends;
 mod informational;
 mod phase1;
 mod phase2;
@@ -163,7 +165,7 @@ impl Endpoint {
 
     /// Ends all SAs of a tunnel; the peer is told.
     pub fn terminate(&mut self, now: Instant, id: ConnectionId) {
-        self.end_tunnel(now, id, phase1::Farewell::Say);
+        self.end_tunnel(now, id, ends::Farewell::Say);
     }
 
     /// A Child SA comes near its limit of octets or sequence numbers: negotiate its successor.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::phase1::Farewell;
+use super::ends::Farewell;
 use super::{Endpoint, Timer};
 use crate::config::{ConnectionConfig, ConnectionId, PairIndex};
 use crate::event::ChildId;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::phase1::Farewell;
+use super::ends::Farewell;
 use super::{Endpoint, Timer};
 use crate::child::Use;
 use crate::config::ConnectionId;

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, Timer};
-use crate::child::{Child, Use};
+use crate::child::Use;
 use crate::config::ConnectionId;
 use crate::diagnosis::{Code, Diagnosis};
-use crate::event::{ChildId, ChildSa, Event};
+use crate::event::ChildId;
 use crate::ike_sa::{MAX_QUICK_MODES, QuickMode, QuickStep, SaKey};
 use crate::v1::Refusal;
 use crate::v1::informational::{delete_esp, notify_esp};
 use crate::v1::nat_traversal::Path;
 use crate::v1::proposal::EspTerms;
 use crate::v1::quick_mode::initiator::AwaitAnswer;
-use crate::v1::quick_mode::{Negotiated, Want, responder};
+use crate::v1::quick_mode::{Want, responder};
 use crate::wire::Header;
 use crate::wire::v1::NotifyType;
 
-use super::phase1::Farewell;
+use super::ends::Farewell;
 
 /// Quick Modes that we run at once on one IKE SA. Some peers refuse a fourth.
 const MAX_INITIATED: usize = 3;
@@ -443,176 +443,6 @@ impl Endpoint {
                 self.note(connection, "peer did not send quick mode message 3");
             }
             QuickStep::Finished => {}
-        }
-    }
-
-    /// Puts a Child SA into the books and tells the driver to install it.
-    fn install(
-        &mut self,
-        now: Instant,
-        key: SaKey,
-        negotiated: Negotiated,
-        initiator: bool,
-    ) -> Option<ChildId> {
-        let sa = self.sas.get(&key)?;
-        let (connection, path, encapsulation) = (sa.connection, sa.path, sa.encapsulation());
-        let Negotiated {
-            pair,
-            selectors,
-            replaces,
-            choice,
-            inbound,
-            outbound,
-        } = negotiated;
-        let rekey_at = self
-            .config
-            .rekey
-            .rekey_at(now, choice.lifetime, initiator, &mut self.rng);
-        let expires_at = now + choice.lifetime;
-        let children = &mut self.tunnels.get_mut(&connection)?.children;
-        // It may have ended while its successor was negotiated.
-        let replaces = replaces.filter(|&old| children.find(old).is_some());
-        let id = ChildId(self.next_child);
-        self.next_child += 1;
-        let child = Child {
-            pair,
-            selectors,
-            inbound: inbound.spi,
-            outbound: outbound.spi,
-            usage: Use::Unconfirmed,
-            initiator,
-            replaces,
-            inbound_used: false,
-            installed_at: now,
-            rekey_at,
-            expires_at,
-        };
-        children.insert(id, child);
-        self.inbound_spis.insert(inbound.spi);
-        self.child_owners.insert(id, connection);
-        self.timers.set(Timer::ChildEnd(id), expires_at);
-        let child = Box::new(ChildSa {
-            id,
-            connection,
-            pair,
-            selectors,
-            local: *path.local.ip(),
-            peer: *path.peer.ip(),
-            encapsulation,
-            proposal: choice.proposal,
-            inbound,
-            outbound,
-            rekey_at,
-            expires_at,
-            octets: choice.kilobytes.map(|kilobytes| kilobytes.saturating_mul(1024)),
-        });
-        self.outbox.event(Event::InstallChild { child, replaces });
-        Some(id)
-    }
-
-    /// The peer has its half of a Child SA.
-    pub(super) fn confirm(&mut self, now: Instant, id: ChildId) {
-        let Some(tunnel) = self
-            .child_owners
-            .get(&id)
-            .and_then(|owner| self.tunnels.get_mut(owner))
-        else {
-            return;
-        };
-        let confirmed = tunnel.children.confirm(id);
-        if confirmed.in_use {
-            self.outbox.event(Event::UseOutbound { child: id });
-            tunnel.succeeded();
-            let may_initiate = tunnel.config.may_initiate;
-            if let Some(child) = tunnel.children.find(id).filter(|_| may_initiate) {
-                self.timers.set(Timer::ChildRekey(id), child.rekey_at.max(now));
-            }
-        }
-        for old in confirmed.superseded {
-            self.timers.clear(Timer::ChildRekey(old));
-        }
-    }
-
-    /// The peer seals with a Child SA.
-    pub(super) fn on_child_inbound_used(&mut self, now: Instant, id: ChildId) {
-        let Some(tunnel) = self
-            .child_owners
-            .get(&id)
-            .and_then(|owner| self.tunnels.get_mut(owner))
-        else {
-            return;
-        };
-        tunnel.heard = tunnel.heard.max(now);
-        let Some(child) = tunnel.children.find_mut(id) else {
-            return;
-        };
-        if std::mem::replace(&mut child.inbound_used, true) {
-            return;
-        }
-        let left = tunnel.children.left_for(id);
-        self.confirm(now, id);
-        for old in left {
-            self.timers.set(Timer::ChildDelete(old), now + self.config.linger);
-        }
-    }
-
-    /// Removes a Child SA and tells the peer.
-    pub(super) fn delete_child(&mut self, id: ChildId) {
-        let Some(tunnel) = self
-            .child_owners
-            .get(&id)
-            .and_then(|owner| self.tunnels.get(owner))
-        else {
-            return;
-        };
-        let key = tunnel.current_sa();
-        let inbound = tunnel.children.find(id).map(|child| child.inbound);
-        if let (Some(key), Some(inbound)) = (key, inbound) {
-            self.send_informational(key, |_| delete_esp(&[inbound]).collect());
-        }
-        self.remove_child(id);
-    }
-
-    /// Removes a Child SA from the books and tells the driver. Returns whether it was the one that sealed.
-    pub(super) fn remove_child(&mut self, id: ChildId) -> bool {
-        let Some(connection) = self.child_owners.remove(&id) else {
-            return false;
-        };
-        for timer in [Timer::ChildRekey(id), Timer::ChildDelete(id), Timer::ChildEnd(id)] {
-            self.timers.clear(timer);
-        }
-        let Some(child) = self
-            .tunnels
-            .get_mut(&connection)
-            .and_then(|tunnel| tunnel.children.remove(id))
-        else {
-            return false;
-        };
-        self.inbound_spis.remove(&child.inbound);
-        self.outbox.event(Event::RemoveChild { child: id });
-        child.usage == Use::Current
-    }
-
-    /// An authentic, fresh message of the peer came in: it is there, and this is where.
-    pub(super) fn note_heard(&mut self, now: Instant, key: SaKey, path: Path) {
-        let Some(sa) = self.sas.get_mut(&key) else { return };
-        sa.heard = now;
-        let connection = sa.connection;
-        // A NAT changes the peer's port. Our own is ours to choose.
-        let moved = sa.path.local == path.local && sa.path.peer != path.peer;
-        if moved {
-            sa.path = path;
-        }
-        let encapsulation = sa.encapsulation();
-        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
-            return;
-        };
-        tunnel.heard = tunnel.heard.max(now);
-        if let Some(encapsulation) = encapsulation.filter(|_| moved) {
-            self.outbox.event(Event::PeerPortChanged {
-                connection,
-                encapsulation,
-            });
         }
     }
 }

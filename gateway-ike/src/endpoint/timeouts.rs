@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::phase1::Farewell;
+use super::ends::Farewell;
 use super::{Endpoint, Timer};
 use crate::config::ConnectionId;
 use crate::event::{ChildId, Transmit, TransmitKind};

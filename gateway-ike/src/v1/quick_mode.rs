@@ -255,3 +255,6 @@ const fn end(diagnosis: Diagnosis) -> Refusal {
 fn end_malformed(what: &str) -> Refusal {
     Refusal::End(super::malformed(what), Some(NotifyType::PAYLOAD_MALFORMED))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@ use gateway_ike::crypto::{RandomSource, SeededRandom};
 use gateway_ike::wire::v1::{Doi, MessageBuilder, NotifyPayload, NotifyType, Payload};
 use gateway_ike::wire::{ExchangeType, IkeSpi, ProtocolId};
 
-use crate::net::{End, FIRST, Pair, Setup};
+use crate::net::{End, FIRST, Pair};
+use crate::setup::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
 

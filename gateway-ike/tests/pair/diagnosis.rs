@@ -6,7 +6,8 @@ use gateway_ike::Code;
 use gateway_ike::config::{EspCipher, EspIntegrity, Identity, SelectorPair};
 use gateway_ike::crypto::{DhGroup, Encryption, Hash};
 
-use crate::net::{End, Setup, Side, esp, ike};
+use crate::net::End;
+use crate::setup::{Setup, Side, esp, ike};
 
 /// Code, ours, theirs, as the end tells it.
 type Told<'a> = Option<(Code, &'a str, &'a str)>;

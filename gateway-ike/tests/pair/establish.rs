@@ -5,7 +5,8 @@ use std::time::Duration;
 use gateway_ike::config::{EspCipher, EspIntegrity, Identity, PairIndex};
 use gateway_ike::crypto::{DhGroup, Encryption, Hash};
 
-use crate::net::{End, FIRST, Pair, Setup, TUNNEL, esp, ike};
+use crate::net::{End, FIRST, Pair, TUNNEL};
+use crate::setup::{Setup, esp, ike};
 
 #[track_caller]
 fn check(setup: Setup) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use gateway_ike::Code;
 use gateway_ike::config::{Identity, PairIndex, SelectorPair};
 
-use crate::net::{End, FIRST, Fate, Pair, Setup, TUNNEL};
+use crate::net::{End, FIRST, Fate, Pair, TUNNEL};
+use crate::setup::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -106,7 +107,7 @@ fn changes_that_the_sas_do_not_depend_on_leave_them() {
 
 #[test]
 fn changes_that_the_sas_depend_on_end_them_and_tell_the_peer() {
-    let changes: [fn(&mut crate::net::Side); 6] = [
+    let changes: [fn(&mut crate::setup::Side); 6] = [
         |side| side.psk = "another",
         |side| side.pfs = Some(gateway_ike::crypto::DhGroup::Modp1024),
         |side| side.lifetime.time = 100 * SECOND,

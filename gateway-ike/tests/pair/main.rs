@@ -7,5 +7,7 @@ mod diagnosis;
 mod establish;
 mod life;
 mod net;
+mod node;
 mod rekey;
+mod setup;
 mod storm;

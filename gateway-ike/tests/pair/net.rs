@@ -1,30 +1,30 @@
 //! Two endpoints on virtual time, and the network between them.
 //!
 //! The network loses, repeats, delays and reorders what a seed says, and may have a NAT in front of one end. The driver's part is
-//! played by [`Node`]: it installs what the events say, and checks what must hold at any time.
+//! played by [`Node`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use gateway_common::Spi;
-use gateway_ike::config::{
-    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity,
-    IkeProposal, IkeVersion, PairIndex, Phase1Mode, Psk, SelectorPair,
-};
-use gateway_ike::crypto::{DhGroup, Encryption, Hash, RandomSource, SeededRandom};
-use gateway_ike::event::{ChildId, ChildSa};
-use gateway_ike::{Diagnosis, Endpoint, EndpointConfig, Event, TransmitKind};
+use gateway_ike::config::{ConnectionId, PairIndex};
+use gateway_ike::crypto::{RandomSource, SeededRandom};
+use gateway_ike::event::ChildId;
+use gateway_ike::{Endpoint, EndpointConfig, TransmitKind};
+
+use crate::node::Node;
+use crate::setup::{Setup, Side};
 
 /// The tunnel of every test.
 pub(crate) const TUNNEL: ConnectionId = ConnectionId(7);
 /// Its first selector pair.
 pub(crate) const FIRST: PairIndex = PairIndex(0);
 
-const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+pub(crate) const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// Address of A behind a NAT that has A's address outside.
-const A_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+pub(crate) const A_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,156 +40,6 @@ impl End {
             Self::B => Self::A,
         }
     }
-}
-
-/// Settings of an end as tests change them.
-pub(crate) struct Side {
-    pub(crate) local: Ipv4Addr,
-    pub(crate) peer: Ipv4Addr,
-    pub(crate) local_id: Identity,
-    pub(crate) peer_id: Identity,
-    pub(crate) psk: &'static str,
-    pub(crate) ike: Vec<IkeProposal>,
-    pub(crate) ike_lifetime: Duration,
-    pub(crate) esp: Vec<EspProposal>,
-    pub(crate) pfs: Option<DhGroup>,
-    pub(crate) lifetime: ChildLifetime,
-    pub(crate) selectors: Vec<SelectorPair>,
-    pub(crate) may_initiate: bool,
-    pub(crate) keep_up: bool,
-    pub(crate) force_udp: bool,
-    pub(crate) dpd_delay: Option<Duration>,
-}
-
-impl Side {
-    fn new(end: End) -> Self {
-        let (local, peer) = match end {
-            End::A => (A, B),
-            End::B => (B, A),
-        };
-        let pair = |n: u8| {
-            let (a, b) = (
-                format!("10.1.{n}.0/24").parse().unwrap(),
-                format!("10.2.{n}.0/24").parse().unwrap(),
-            );
-            match end {
-                End::A => SelectorPair { local: a, peer: b },
-                End::B => SelectorPair { local: b, peer: a },
-            }
-        };
-        Self {
-            local,
-            peer,
-            local_id: Identity::Ipv4(local),
-            peer_id: Identity::Ipv4(peer),
-            psk: "a key that both ends know",
-            ike: vec![ike(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024)],
-            ike_lifetime: Duration::from_secs(86_400),
-            esp: vec![esp(EspCipher::Aes128Cbc, Some(EspIntegrity::HmacSha1))],
-            pfs: None,
-            lifetime: ChildLifetime {
-                time: Duration::from_secs(3600),
-                kilobytes: None,
-            },
-            selectors: vec![pair(0), pair(1)],
-            may_initiate: true,
-            keep_up: false,
-            force_udp: false,
-            dpd_delay: None,
-        }
-    }
-
-    pub(crate) fn config(&self) -> ConnectionConfig {
-        ConnectionConfig {
-            id: TUNNEL,
-            local: self.local,
-            peer: self.peer,
-            local_id: self.local_id.clone(),
-            peer_id: self.peer_id.clone(),
-            psk: Psk::new(self.psk.as_bytes().to_vec()),
-            version: IkeVersion::V1,
-            mode: Phase1Mode::Main,
-            ike_proposals: self.ike.clone(),
-            ike_lifetime: self.ike_lifetime,
-            esp_proposals: self.esp.clone(),
-            pfs: self.pfs,
-            child_lifetime: self.lifetime,
-            selectors: self.selectors.clone(),
-            may_initiate: self.may_initiate,
-            keep_up: self.keep_up,
-            force_udp_encapsulation: self.force_udp,
-            dpd_delay: self.dpd_delay,
-        }
-    }
-}
-
-pub(crate) fn ike(encryption: Encryption, hash: Hash, group: DhGroup) -> IkeProposal {
-    IkeProposal {
-        encryption,
-        hash,
-        group,
-    }
-}
-
-pub(crate) fn esp(cipher: EspCipher, integrity: Option<EspIntegrity>) -> EspProposal {
-    EspProposal { cipher, integrity }
-}
-
-/// Both ends before they start.
-pub(crate) struct Setup {
-    pub(crate) seed: u64,
-    pub(crate) a: Side,
-    pub(crate) b: Side,
-    /// A NAT in front of A.
-    pub(crate) nat: bool,
-}
-
-impl Setup {
-    pub(crate) fn new() -> Self {
-        Self {
-            seed: 1,
-            a: Side::new(End::A),
-            b: Side::new(End::B),
-            nat: false,
-        }
-    }
-
-    pub(crate) fn both(mut self, change: impl Fn(&mut Side)) -> Self {
-        change(&mut self.a);
-        change(&mut self.b);
-        self
-    }
-
-    pub(crate) fn behind_nat(mut self) -> Self {
-        self.nat = true;
-        self.a.local = A_INSIDE;
-        self
-    }
-
-    pub(crate) fn start(self) -> Pair {
-        Pair::new(self)
-    }
-}
-
-/// A Child SA as the driver has installed it.
-#[derive(Debug)]
-pub(crate) struct Installed {
-    pub(crate) sa: ChildSa,
-    inbound_used: bool,
-}
-
-/// One end with its driver.
-pub(crate) struct Node {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) installed: BTreeMap<ChildId, Installed>,
-    /// What seals for each pair.
-    pub(crate) sealing: BTreeMap<PairIndex, ChildId>,
-    pub(crate) ike_sas: BTreeSet<String>,
-    pub(crate) failures: Vec<Diagnosis>,
-    pub(crate) log: Vec<String>,
-    /// Every SPI that was ever installed inbound.
-    spis: BTreeSet<Spi>,
-    peer_port: Option<u16>,
 }
 
 /// What travels.
@@ -263,7 +113,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         let now = Instant::now();
         let seed = |end: u8| {
             let mut octets = [end; 32];
@@ -613,89 +463,6 @@ impl Pair {
                 "{end:?}: {:#?}",
                 node.log
             );
-        }
-    }
-}
-
-impl Node {
-    fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            installed: BTreeMap::new(),
-            sealing: BTreeMap::new(),
-            ike_sas: BTreeSet::new(),
-            failures: Vec::new(),
-            log: Vec::new(),
-            spis: BTreeSet::new(),
-            peer_port: None,
-        }
-    }
-
-    /// What a driver does with an event, with the checks that a driver need not make.
-    fn on_event(&mut self, now: Duration, event: Event) {
-        let at = now.as_secs_f64();
-        match event {
-            Event::IkeUp {
-                spis,
-                initiator,
-                algorithms,
-                nat,
-                rekeyed,
-                ..
-            } => {
-                self.log.push(format!(
-                    "{at:.3} ike up {spis:?} {algorithms} {initiator} {nat} {rekeyed}"
-                ));
-                assert!(self.ike_sas.insert(format!("{spis:?}")), "the same ike sa twice");
-            }
-            Event::IkeDown { spis, last, .. } => {
-                self.log.push(format!("{at:.3} ike down {spis:?}"));
-                assert!(
-                    self.ike_sas.remove(&format!("{spis:?}")),
-                    "an ike sa that was not up"
-                );
-                assert_eq!(last, self.ike_sas.is_empty());
-            }
-            Event::InstallChild { child, replaces } => {
-                self.log.push(format!(
-                    "{at:.3} install {:?} {:?} for {replaces:?}",
-                    child.id, child.inbound.spi
-                ));
-                assert!(
-                    self.spis.insert(child.inbound.spi),
-                    "an inbound spi was used twice"
-                );
-                assert!(replaces.is_none_or(|old| self.installed.contains_key(&old)));
-                let installed = Installed {
-                    sa: *child,
-                    inbound_used: false,
-                };
-                assert!(
-                    self.installed.insert(installed.sa.id, installed).is_none(),
-                    "a child id was used twice"
-                );
-            }
-            Event::UseOutbound { child } => {
-                self.log.push(format!("{at:.3} use {child:?}"));
-                let pair = self.installed[&child].sa.pair;
-                self.sealing.insert(pair, child);
-            }
-            Event::RemoveChild { child } => {
-                self.log.push(format!("{at:.3} remove {child:?}"));
-                let removed = self.installed.remove(&child);
-                assert!(removed.is_some(), "a child sa that was not installed");
-                self.sealing.retain(|_, sealing| *sealing != child);
-            }
-            Event::PeerPortChanged { encapsulation, .. } => {
-                self.log
-                    .push(format!("{at:.3} peer port {}", encapsulation.peer_port));
-                self.peer_port = Some(encapsulation.peer_port);
-            }
-            Event::Failed { diagnosis, .. } => {
-                self.log.push(format!("{at:.3} failed {diagnosis}"));
-                self.failures.push(diagnosis);
-            }
-            Event::Note { text, .. } => self.log.push(format!("{at:.3} {text}")),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::net::{End, FIRST, Fate, Pair, Setup, TUNNEL};
+use crate::net::{End, FIRST, Fate, Pair, TUNNEL};
+use crate::setup::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
 

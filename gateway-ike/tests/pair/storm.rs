@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::net::{End, FIRST, Fate, Pair, Setup, Weather};
+use crate::net::{End, FIRST, Fate, Pair, Weather};
+use crate::setup::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,146 @@
+//! How IKE SAs end, and what becomes of what they were doing.
+
+use std::time::Instant;
+
+use super::{Endpoint, Timer};
+use crate::config::ConnectionId;
+use crate::event::{ChildId, Event};
+use crate::ike_sa::{Established, IkeSa, SaKey};
+use crate::wire::v1::Payload;
+
+/// Whether the peer is told that SAs end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// A Delete payload goes out.
+    Say,
+    /// The peer knows, or is gone.
+    Silent,
+}
+
+impl Endpoint {
+    /// INITIAL-CONTACT: the peer knows nothing from before the exchange that began at `started`. What was made since is not meant,
+    /// so that two ends that start at once do not end each other's SAs.
+    pub(super) fn end_older(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        except: SaKey,
+        started: Instant,
+    ) {
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let is_older = |key: &SaKey| {
+            self.sas
+                .get(key)
+                .and_then(IkeSa::established)
+                .is_some_and(|sa| sa.established_at < started)
+        };
+        let sas: Vec<_> = tunnel
+            .established
+            .iter()
+            .copied()
+            .filter(|key| *key != except && is_older(key))
+            .collect();
+        let children: Vec<ChildId> = tunnel
+            .children
+            .iter()
+            .filter(|(_, child)| child.installed_at < started)
+            .map(|(id, _)| id)
+            .collect();
+        if !sas.is_empty() || !children.is_empty() {
+            self.note(connection, "initial contact: peer has forgotten the older SAs");
+        }
+        for child in children {
+            self.remove_child(child);
+        }
+        for key in sas {
+            self.end_sa(now, key, Farewell::Silent);
+        }
+    }
+
+    /// Ends one IKE SA. What it was negotiating is negotiated again on another.
+    pub(super) fn end_sa(&mut self, now: Instant, key: SaKey, farewell: Farewell) {
+        if farewell == Farewell::Say {
+            self.send_informational(key, |established| vec![established.keys.delete()]);
+        }
+        let Some(sa) = self.forget_sa(key) else { return };
+        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
+            return;
+        };
+        if let Some(established) = sa.established() {
+            for (_, step) in established.initiated() {
+                tunnel.wanted.insert(step.want.selectors, step.want);
+            }
+            let last = tunnel.established.is_empty();
+            self.outbox.event(Event::IkeDown {
+                connection: sa.connection,
+                spis: (sa.spis.initiator, sa.spis.responder),
+                last,
+            });
+            if let Some(current) = tunnel.current_sa() {
+                // It may have been superseded by the one that has ended.
+                let rekey_at = self
+                    .sas
+                    .get(&current)
+                    .and_then(IkeSa::established)
+                    .map(|current| current.rekey_at);
+                if let Some(rekey_at) = rekey_at.filter(|_| tunnel.config.may_initiate) {
+                    self.timers
+                        .set(Timer::IkeRekey(current), rekey_at.max(now + self.config.linger));
+                }
+            } else if !tunnel.children.is_empty() && tunnel.config.may_initiate {
+                // Child SAs outlive their ISAKMP SA, but nobody would notice that the peer is gone.
+                self.start_main_mode(now, sa.connection, None);
+            }
+        }
+    }
+
+    /// Removes an IKE SA from every index.
+    pub(super) fn forget_sa(&mut self, key: SaKey) -> Option<IkeSa> {
+        let sa = self.sas.remove(&key)?;
+        self.by_spi.remove(&sa.own_spi());
+        if !sa.initiator {
+            self.by_first_message
+                .remove(&(*sa.path.peer.ip(), sa.spis.initiator));
+        }
+        for timer in [
+            Timer::MainMode(key),
+            Timer::IkeRekey(key),
+            Timer::IkeDelete(key),
+            Timer::IkeEnd(key),
+            Timer::Keepalive(key),
+        ] {
+            self.timers.clear(timer);
+        }
+        if let Some(established) = sa.established() {
+            for &message_id in established.quick_modes.keys() {
+                self.timers.clear(Timer::QuickMode(key, message_id));
+            }
+        }
+        if let Some(tunnel) = self.tunnels.get_mut(&sa.connection) {
+            tunnel.established.retain(|other| *other != key);
+            if tunnel.initiating == Some(key) {
+                tunnel.initiating = None;
+            }
+        }
+        Some(sa)
+    }
+
+    /// Sends an Informational on an established IKE SA.
+    pub(super) fn send_informational(
+        &mut self,
+        key: SaKey,
+        payloads: impl FnOnce(&Established) -> Vec<Payload>,
+    ) {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let Some(established) = sa.established() else {
+            return;
+        };
+        let message_id = established.new_message_id(&mut self.rng);
+        let path = sa.path;
+        if let Ok(datagram) = established.keys.informational(message_id, &payloads(established)) {
+            self.send(path, datagram);
+        }
+    }
+}
