@@ -22,7 +22,7 @@ use crate::config::{self, LoadError, Warning};
 use crate::control::{self, StartError, sentence};
 use crate::control_socket::{self, Request, Response, SocketError};
 use crate::ike_io::BindError;
-use crate::xdp::{XdpError, XdpProgram};
+use crate::xdp::XdpError;
 use arguments::{AgentSocket, Arguments, Subcommands};
 
 /// Runs the command that the process was started with.
@@ -87,7 +87,7 @@ fn detach(config: Option<&Path>, pin_dir: &Path) -> Exit {
         return Exit::AnotherInstance;
     }
     let pin_dir = paths.as_ref().map_or(pin_dir, |paths| &paths.pin_dir);
-    match XdpProgram::detach_pinned(pin_dir) {
+    match control::detach(pin_dir) {
         Ok(interfaces) if interfaces.is_empty() => println!("nothing is attached from {}", pin_dir.display()),
         Ok(interfaces) => println!(
             "detached from {}; traffic is not protected",

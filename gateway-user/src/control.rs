@@ -8,6 +8,7 @@
 mod agent;
 mod convert;
 mod core;
+mod detach;
 mod fabric;
 mod kernel;
 mod plan;
@@ -23,5 +24,6 @@ mod timeline;
 mod tunnel;
 
 pub use agent::sentence;
+pub use detach::{DetachError, detach};
 pub use start::run;
 pub use start_error::StartError;

@@ -178,10 +178,10 @@ fn bind(local: SocketAddrV4) -> Result<UdpSocket, BindError> {
         socket.bind(&local.into())?;
         UdpSocket::from_std(socket.into())
     };
-    bind().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address, port },
-        io::ErrorKind::PermissionDenied => BindError::Capability { port },
-        _ => BindError::Io {
+    bind().map_err(|source: io::Error| match source.raw_os_error() {
+        Some(libc::EADDRINUSE) => BindError::InUse { address, port },
+        Some(libc::EACCES | libc::EPERM) => BindError::Capability { port },
+        Some(_) | None => BindError::Io {
             address,
             port,
             source,

@@ -9,10 +9,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gateway_ike::config::{ConnectionId, PairIndex};
 use gateway_ike::event::{ChildId, Event, Transmit};
@@ -21,7 +21,7 @@ use gateway_ike::{Endpoint, EndpointConfig};
 use super::convert;
 use super::fabric::{Fabric, SpaceNumbers};
 use super::slots::{Slot, Slots};
-use super::tunnel::Tunnel;
+use super::tunnel::{IkeSa, Tunnel};
 use crate::config::{Config, GatewayConfig, Id};
 use crate::dataplane::{Capacity, Counters, DataplaneEvent};
 use crate::xdp::SpdSpace;
@@ -201,6 +201,7 @@ impl<F: Fabric> Core<F> {
             self.endpoint.remove_connection(now, ConnectionId(number));
         }
         self.drain(now);
+        self.refresh_states(now, |touched| touched == number);
         CommandOutcome::Done
     }
 
@@ -254,28 +255,31 @@ impl<F: Fabric> Core<F> {
             }
         }
         self.drain(now);
+        self.refresh_states(now, |_| true);
     }
 
     /// Carries out what the engine wants, in its order, and keeps what it wants sent.
     fn drain(&mut self, now: Instant) {
+        let mut touched = BTreeSet::new();
         while let Some(event) = self.endpoint.poll_event() {
-            self.on_event(now, event);
+            touched.extend(self.on_event(now, event));
         }
         while let Some(transmit) = self.endpoint.poll_transmit() {
             self.transmits.push_back(transmit);
         }
-        self.refresh_states(now);
+        if !touched.is_empty() {
+            self.refresh_states(now, |number| touched.contains(&number));
+        }
     }
 
-    fn refresh_states(&mut self, now: Instant) {
-        let half_open: std::collections::BTreeSet<u32> = self
+    fn refresh_states(&mut self, now: Instant, which: impl Fn(u32) -> bool) {
+        let negotiating = self
             .endpoint
             .snapshots(now)
             .into_iter()
-            .filter(|sa| sa.state != "established")
-            .map(|sa| sa.connection.0)
-            .collect();
-        for (number, tunnel) in &mut self.tunnels {
+            .filter(|sa| sa.state != "established");
+        let half_open: BTreeSet<u32> = negotiating.map(|sa| sa.connection.0).collect();
+        for (number, tunnel) in self.tunnels.iter_mut().filter(|(number, _)| which(**number)) {
             tunnel.refresh(now, half_open.contains(number));
         }
     }
@@ -287,9 +291,13 @@ impl<F: Fabric> Core<F> {
             .map(|(_, slot)| slot.index)
     }
 
-    fn on_event(&mut self, now: Instant, event: Event) {
+    /// Carries out one event. Tells which tunnel it was about.
+    fn on_event(&mut self, now: Instant, event: Event) -> Option<u32> {
         match event {
-            Event::InstallChild { child, replaces } => self.install_child(now, &child, replaces),
+            Event::InstallChild { child, replaces } => {
+                self.install_child(now, &child, replaces);
+                Some(child.connection.0)
+            }
             Event::UseOutbound { child } => self.use_outbound(now, child),
             Event::RemoveChild { child } => self.remove_child(now, child),
             Event::IkeUp {
@@ -302,55 +310,61 @@ impl<F: Fabric> Core<F> {
                 nat,
                 rekeyed,
             } => {
-                let established = now;
-                let ike = super::tunnel::IkeSa {
+                let ike = IkeSa {
                     spis,
                     initiator,
                     algorithms,
-                    established,
+                    established: now,
                     rekey_at,
                     expires_at,
                     nat,
                 };
                 self.ike_up(now, connection, ike, rekeyed);
+                Some(connection.0)
             }
             Event::IkeDown {
                 connection,
                 spis,
                 last,
             } => {
-                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
-                    tunnel.ike.retain(|ike| ike.spis != spis);
-                    tunnel.timeline.note(
-                        now,
-                        if last {
-                            "the last IKE SA ended"
-                        } else {
-                            "an IKE SA ended"
-                        },
-                    );
-                }
+                let tunnel = self.tunnels.get_mut(&connection.0)?;
+                tunnel.ike.retain(|ike| ike.spis != spis);
+                tunnel.timeline.note(
+                    now,
+                    if last {
+                        "the last IKE SA ended"
+                    } else {
+                        "an IKE SA ended"
+                    },
+                );
+                Some(connection.0)
             }
             Event::PeerPortChanged {
                 connection,
                 encapsulation,
-            } => self.peer_port_changed(now, connection, encapsulation),
+            } => {
+                self.peer_port_changed(now, connection, encapsulation);
+                Some(connection.0)
+            }
             Event::Failed {
                 connection,
                 peer,
                 diagnosis,
-            } => match connection.and_then(|connection| self.tunnels.get_mut(&connection.0)) {
-                Some(tunnel) => tunnel.fail(now, diagnosis),
-                None => {
+            } => {
+                let Some(tunnel) = connection.and_then(|connection| self.tunnels.get_mut(&connection.0))
+                else {
                     self.unknown_peers += 1;
                     tracing::debug!(%peer, %diagnosis, "a peer without a tunnel was refused");
-                }
-            },
+                    return None;
+                };
+                tunnel.fail(now, diagnosis);
+                connection.map(|connection| connection.0)
+            }
             Event::Note { connection, text } => {
-                if let Some(tunnel) = self.tunnels.get_mut(&connection.0) {
-                    tracing::debug!(tunnel = %tunnel.config.id, text, "ike");
-                    tunnel.timeline.note(now, text);
-                }
+                let tunnel = self.tunnels.get_mut(&connection.0)?;
+                tracing::debug!(tunnel = %tunnel.config.id, text, "ike");
+                tunnel.timeline.note(now, text);
+                Some(connection.0)
             }
         }
     }
@@ -366,9 +380,11 @@ fn pair_index(pair: usize) -> PairIndex {
     PairIndex(u16::try_from(pair).unwrap_or(u16::MAX))
 }
 
-/// Burst of a limiter: 50 ms, and no less than one segmentation-offloaded packet needs.
+/// Burst of a limiter: 200 ms, and no less than one segmentation-offloaded packet needs.
+///
+/// A policer has no queue. After a loss a TCP sender may be silent for its least retransmission timeout of 200 ms; with less burst it
+/// could never make up for that and would stay well below the setting.
 pub(super) fn burst(octets_per_second: u64) -> u64 {
     const LEAST: u64 = 64 * 1024;
-    let window = Duration::from_millis(50);
-    (octets_per_second * u64::try_from(window.as_millis()).unwrap_or(0) / 1000).max(LEAST)
+    (octets_per_second / 5).max(LEAST)
 }

@@ -77,6 +77,21 @@ impl SlowPath {
         Ok(slow_path)
     }
 
+    /// Removes the pair, and with it the routes through it. Tells whether there was one.
+    ///
+    /// # Errors
+    /// The kernel's refusal, usually a missing CAP_NET_ADMIN.
+    pub async fn remove(handle: &Handle) -> Result<bool, NetError> {
+        let Some(kernel_ifindex) = ifindex(handle, SLOW_PATH_KERNEL).await else {
+            return Ok(false);
+        };
+        let removed = handle.link().del(kernel_ifindex).execute().await;
+        removed.map(|()| true).map_err(|source| NetError::Netlink {
+            what: format!("cannot remove {SLOW_PATH_KERNEL}"),
+            source,
+        })
+    }
+
     /// Sends the host's own traffic to `prefix` into the data plane, from `source` where it is given.
     ///
     /// # Errors

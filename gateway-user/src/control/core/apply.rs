@@ -429,14 +429,13 @@ impl<F: Fabric> Core<F> {
         }
     }
 
+    /// What the engine answers is carried out once, for all tunnels of the configuration.
     fn tell_engine(&mut self, now: Instant, number: u32) {
-        let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) else {
-            return;
-        };
-        let selectors = tunnel.pairs.iter().map(|pair| pair.selectors).collect();
-        self.endpoint
-            .put_connection(now, convert::connection(number, &tunnel.config, selectors));
-        self.drain(now);
+        if let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) {
+            let selectors = tunnel.pairs.iter().map(|pair| pair.selectors).collect();
+            let connection = convert::connection(number, &tunnel.config, selectors);
+            self.endpoint.put_connection(now, connection);
+        }
     }
 }
 

@@ -116,17 +116,11 @@ impl<F: Fabric> Core<F> {
         );
     }
 
-    /// Outbound SA into the workers' tables, then the policy switches to it.
-    pub(super) fn use_outbound(&mut self, now: Instant, id: ChildId) {
-        let Some(&number) = self.children.get(&id) else {
-            return;
-        };
-        let Some(tunnel) = self.tunnels.get_mut(&number) else {
-            return;
-        };
-        let Some(child) = tunnel.children.get_mut(&id) else {
-            return;
-        };
+    /// Outbound SA into the workers' tables, then the policy switches to it. Tells the tunnel.
+    pub(super) fn use_outbound(&mut self, now: Instant, id: ChildId) -> Option<u32> {
+        let number = *self.children.get(&id)?;
+        let tunnel = self.tunnels.get_mut(&number)?;
+        let child = tunnel.children.get_mut(&id)?;
         if let Some(sa) = child.waiting.take() {
             let (index, octets_limit) = (child.outbound.index, child.octets);
             self.fabric.message(Message::InstallOutbound {
@@ -137,9 +131,7 @@ impl<F: Fabric> Core<F> {
             });
         }
         let (pair, outbound) = (child.pair, child.outbound.index);
-        let Some(policy) = tunnel.pairs.get(pair).map(|pair| pair.policy.index) else {
-            return;
-        };
+        let policy = tunnel.pairs.get(pair)?.policy.index;
         self.fabric.message(Message::Switch {
             policy,
             outbound: Some(outbound),
@@ -147,23 +139,17 @@ impl<F: Fabric> Core<F> {
         for (other, child) in tunnel.children.iter_mut().filter(|(_, child)| child.pair == pair) {
             child.current = *other == id;
         }
-        // Traffic flows: what failed before is history, in the timeline and in the counters.
         tunnel
             .timeline
             .note(now, "traffic flows through the new Child SA");
+        Some(number)
     }
 
-    /// Map first, workers after. What the SAs carried stays with the tunnel.
-    pub(super) fn remove_child(&mut self, now: Instant, id: ChildId) {
-        let Some(number) = self.children.remove(&id) else {
-            return;
-        };
-        let Some(tunnel) = self.tunnels.get_mut(&number) else {
-            return;
-        };
-        let Some(child) = tunnel.children.remove(&id) else {
-            return;
-        };
+    /// Map first, workers after. What the SAs carried stays with the tunnel. Tells the tunnel.
+    pub(super) fn remove_child(&mut self, now: Instant, id: ChildId) -> Option<u32> {
+        let number = self.children.remove(&id)?;
+        let tunnel = self.tunnels.get_mut(&number)?;
+        let child = tunnel.children.remove(&id)?;
         if let Err(error) = self.fabric.remove_sa(&child.key) {
             tracing::error!(tunnel = %tunnel.config.id, %error, "an inbound SA stays in the map");
         }
@@ -201,6 +187,7 @@ impl<F: Fabric> Core<F> {
                 child.selectors.local, child.selectors.peer
             ),
         );
+        Some(number)
     }
 
     /// The NAT gave the peer another port. An SA's endpoints are constant, so successors with the new port are negotiated.

@@ -1,6 +1,7 @@
 //! The order of everything that is written, watched at the fabric.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use gateway_common::Spi;
 use gateway_ike::config::{EspCipher, EspProposal, SelectorPair};
@@ -44,7 +45,7 @@ impl Rig {
 
     fn event(&mut self, event: Event) {
         self.core.on_event(self.now, event);
-        self.core.refresh_states(self.now);
+        self.core.refresh_states(self.now, |_| true);
     }
 
     fn install(&mut self, id: u64, replaces: Option<u64>) {
