@@ -28,7 +28,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", workspace.join(part).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=PATH");
     require_tools()?;
 
     let out_dir = PathBuf::from(variable("OUT_DIR")?);

@@ -28,6 +28,7 @@ pub(crate) fn gateway(ctx: XdpContext) -> u32 {
     let ifindex = unsafe { (*ctx.ctx).ingress_ifindex };
     let queue = ctx.rx_queue_index();
     let Some(iface) = IFACES.get(ifindex) else {
+        // The loader attaches to no interface beyond the map. Should it happen, nothing gets through in the clear.
         return XDP_DROP;
     };
     if iface.role == IFACE_ROLE_NONE {

@@ -97,8 +97,8 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
 }
 
 impl XdpProgram {
-    /// Says what an interface is. Takes effect with the next packet, whole: the kernel replaces the entry in one piece as far as
-    /// one field, `space`, is concerned.
+    /// Says what an interface is, from the next packet on. A change of one field, such as `space`, is seen whole; of several, a
+    /// packet on another CPU may see some of them first.
     ///
     /// # Errors
     ///
