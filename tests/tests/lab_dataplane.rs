@@ -519,6 +519,52 @@ fn tcp_runs_through_and_measures() {
     }
 }
 
+/// E20: more than the workers can carry, then normal traffic again.
+#[test]
+fn a_flood_leaves_no_damage() {
+    let lab = Lab::new().unwrap();
+    let gateways = established(&lab, Tunnel::cbc());
+    assert_pings(&lab, Side::A, &[]);
+    let load = Load::Udp {
+        mbps: 4000,
+        payload: 100,
+    };
+    iperf(&lab, Side::A, 2, load).unwrap();
+    assert_pings(&lab, Side::A, &[]);
+    gateways.iter().for_each(Gateway::assert_no_frame_is_lost);
+}
+
+#[test]
+fn a_removed_interface_does_not_end_the_worker() {
+    let lab = Lab::new().unwrap();
+    let [a, b] = established(&lab, Tunnel::gcm());
+    assert_pings(&lab, Side::A, &[]);
+    lab.gateway(Side::B).ip(&["link", "del", INSIDE]).unwrap();
+    // B has routes and neighbours of an interface that is gone for a moment, or none: both ways the packets are dropped.
+    let report = ping(lab.host(Side::A), Side::B.host(), 5, 20, &["-W", "1"]).unwrap();
+    assert_eq!(report.received, 0);
+    wait::until("the packets to arrive", Duration::from_secs(5), || {
+        (b.counters().inbound[0].1.packets == 10).then_some(())
+    })
+    .unwrap();
+    // The worker of B still opens and answers what is for B itself, by the slow path.
+    b.runtime
+        .block_on(
+            b.slow_path
+                .add_route(Side::A.network().parse().unwrap(), Some(Side::B.outside())),
+        )
+        .unwrap();
+    lab.gateway(Side::B)
+        .ip(&["addr", "add", "10.77.2.1/32", "dev", "lo"])
+        .unwrap();
+    wait::until("an answer", Duration::from_secs(5), || {
+        let report = ping(lab.host(Side::A), Side::B.inside(), 1, 20, &["-W", "1"]).unwrap();
+        (report.received == 1).then_some(())
+    })
+    .unwrap();
+    a.assert_no_frame_is_lost();
+}
+
 /// Set in the process that [`killed_gateways_leak_nothing`] starts.
 const PINS: &str = "LAB_DATAPLANE_PINS";
 

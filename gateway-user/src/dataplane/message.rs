@@ -80,7 +80,7 @@ pub enum DataplaneEvent {
         /// Generation of the index.
         generation: u32,
     },
-    /// A worker ended. Packets of its queue are dropped from here on.
+    /// A worker ended, or lost an interface that was removed. Packets of its queue, or of that interface, are dropped from here on.
     WorkerFailed {
         /// RX queue index.
         queue: u32,

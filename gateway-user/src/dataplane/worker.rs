@@ -159,12 +159,13 @@ impl Worker {
     /// Hands packets to the kernel. Says whether it left some in the TX rings.
     fn flush(&mut self, outgoing: &mut Outgoing) -> bool {
         let mut unsent = false;
-        for (socket, queue) in self.sockets.iter_mut().zip(outgoing) {
-            let Some(socket) = socket else {
+        for (port, queue) in outgoing.iter_mut().enumerate() {
+            let Some(Some(socket)) = self.sockets.get_mut(port) else {
                 // A packet is only ever routed to a bound port.
                 queue.drain(..).for_each(|frame| self.pool.give_back(frame));
                 continue;
             };
+            let mut gone = false;
             for _ in 0..KICKS {
                 let sent = socket.rings.transmit(&self.umem, queue);
                 self.counters.sent.add(sent as u64);
@@ -172,13 +173,16 @@ impl Worker {
                     break;
                 }
                 self.counters.kicks.add(1);
-                let again = socket.kick_send();
+                let kick = socket.kick_send();
                 socket.rings.reap(&self.umem, &mut self.pool);
-                match again {
-                    Ok(Kick::Again) => {}
-                    Ok(Kick::Done) if !queue.is_empty() => {}
-                    // An interface that is down keeps its packets; when the ring is full, later ones are dropped.
-                    Ok(Kick::Done) | Err(_) => break,
+                match kick {
+                    Kick::Again => {}
+                    Kick::Done if !queue.is_empty() => {}
+                    Kick::Done | Kick::Down => break,
+                    Kick::Gone => {
+                        gone = true;
+                        break;
+                    }
                 }
             }
             for frame in queue.drain(..) {
@@ -187,7 +191,10 @@ impl Worker {
                     .count(Direction::Outbound, PathError::TxFull.into());
                 self.pool.give_back(frame);
             }
-            unsent |= socket.rings.unsent() > 0;
+            unsent |= !gone && socket.rings.unsent() > 0;
+            if gone {
+                self.lose(port);
+            }
         }
         unsent
     }
@@ -201,31 +208,17 @@ impl Worker {
         let timeout = PollTimeout::try_from(sleep).unwrap_or(PollTimeout::ZERO);
         self.counters.polls.add(1);
 
-        let mut gone = None;
-        {
-            let mut fds = Vec::with_capacity(1 + self.sockets.len());
-            fds.push(PollFd::new(self.signal.wake.as_fd(), PollFlags::POLLIN));
-            let sockets = self.sockets.iter().enumerate();
-            let bound = sockets.filter_map(|(port, socket)| Some((port, socket.as_ref()?)));
-            let positions: Vec<_> = bound.clone().map(|(port, _)| port).collect();
-            fds.extend(bound.map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-            match poll(&mut fds, timeout) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
-            if events(&fds[0]).contains(PollFlags::POLLIN) {
-                self.signal.wake.read().ok();
-            }
-            let failed = PollFlags::POLLERR | PollFlags::POLLNVAL | PollFlags::POLLHUP;
-            for (fd, port) in fds[1..].iter().zip(positions) {
-                if events(fd).intersects(failed) {
-                    gone = Some(port);
-                }
-            }
+        let sockets = self.sockets.iter().flatten();
+        let sockets = sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+        let wake = PollFd::new(self.signal.wake.as_fd(), PollFlags::POLLIN);
+        let mut fds: Vec<_> = std::iter::once(wake).chain(sockets).collect();
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        if let Some(port) = gone {
-            self.lose(port);
+        if fds.first().and_then(PollFd::any).unwrap_or(false) {
+            // Fails when another round has taken the wake-up already.
+            self.signal.wake.read().ok();
         }
         Ok(())
     }

@@ -65,6 +65,10 @@ pub enum Kick {
     Done,
     /// The kernel stopped early and wants to be called again.
     Again,
+    /// The interface is down; its packets stay in the TX ring.
+    Down,
+    /// The interface does not exist any more: the socket is of no use.
+    Gone,
 }
 
 /// What the kernel counts for one socket (`XDP_STATISTICS`).
@@ -193,28 +197,19 @@ impl Xsk {
     }
 
     /// Asks the kernel to send what is in the TX ring.
-    ///
-    /// # Errors
-    /// The interface is gone, or something that is not a matter of trying again.
-    pub fn kick_send(&self) -> io::Result<Kick> {
+    pub fn kick_send(&self) -> Kick {
         // SAFETY: no buffer and no address are passed.
         let sent = unsafe {
-            libc::sendto(
-                self.fd.as_raw_fd(),
-                std::ptr::null(),
-                0,
-                libc::MSG_DONTWAIT,
-                std::ptr::null(),
-                0,
-            )
+            libc::sendto(self.fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
         };
         if sent >= 0 {
-            return Ok(Kick::Done);
+            return Kick::Done;
         }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS) => Ok(Kick::Again),
-            _ => Err(error),
+        match io::Error::last_os_error().raw_os_error() {
+            // Not bound: the kernel does so when the interface is removed.
+            Some(libc::ENXIO | libc::ENODEV | libc::EBADF) => Kick::Gone,
+            Some(libc::ENETDOWN) => Kick::Down,
+            _ => Kick::Again,
         }
     }
 
