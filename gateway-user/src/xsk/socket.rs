@@ -200,7 +200,14 @@ impl Xsk {
     pub fn kick_send(&self) -> Kick {
         // SAFETY: no buffer and no address are passed.
         let sent = unsafe {
-            libc::sendto(self.fd.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null(),
+                0,
+            )
         };
         if sent >= 0 {
             return Kick::Done;
