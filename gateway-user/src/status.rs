@@ -33,7 +33,7 @@ pub struct Status {
 /// The XDP program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XdpStatus {
-    /// `native` when it is on every interface, else `generic`.
+    /// `native` when it is so on every interface that is there, else `generic`; `none` when there is no interface.
     pub mode: String,
     /// Every configured interface.
     pub interfaces: Vec<InterfaceStatus>,

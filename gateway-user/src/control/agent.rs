@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use gateway_common::abi::Verdict;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -20,9 +21,9 @@ use crate::dataplane::DataplaneEvent;
 use crate::ike_io::{Datagram, IkeSockets};
 use crate::net::{NetMirror, NetSnapshot, SlowPath};
 use crate::status::{ConfigStatus, InterfaceStatus, Status, WorkerStatus, XdpStatus};
-use gateway_common::abi::Verdict;
+use crate::xdp::AttachedMode;
 
-/// How often counters are looked at.
+/// When counters are first looked at; [`Core::tick`] says when next.
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait before interfaces or workers that failed are tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -185,7 +186,8 @@ impl Agent {
     async fn tick(&mut self, now: Instant) {
         self.core.fabric.drain_logs();
         let counters = self.core.fabric.counters();
-        self.core.tick(now, &counters);
+        let next = self.core.tick(now, &counters);
+        self.inputs.tick.reset_after(next);
         let failed = self.failures.attach.is_some() || !self.failures.workers.is_empty();
         let patient = self
             .failures
@@ -247,6 +249,9 @@ impl Agent {
     async fn answer(&mut self, now: Instant, request: Request) -> Response {
         let outcome = |outcome, done: String, id: &str| match outcome {
             CommandOutcome::Done => Response::Done(done),
+            CommandOutcome::OnlyAnswers => {
+                Response::Done(format!("{id}: the peer may bring it up (start = \"answer\")"))
+            }
             CommandOutcome::NoSuchTunnel => Response::Refused(format!("no tunnel is called {id}")),
         };
         match request {
@@ -342,11 +347,14 @@ impl Agent {
     fn status(&self, now: Instant) -> Status {
         let counters = self.core.fabric.counters();
         let interfaces = self.core.fabric.interfaces();
-        let native = |mode| matches!(mode, Some(crate::xdp::AttachedMode::Native) | None);
-        let mode = if interfaces.iter().all(|interface| native(interface.attached)) {
-            "native"
-        } else {
-            "generic"
+        let attached: Vec<_> = interfaces
+            .iter()
+            .filter_map(|interface| interface.attached)
+            .collect();
+        let mode = match attached.iter().all(|mode| *mode == AttachedMode::Native) {
+            _ if attached.is_empty() => "none",
+            true => "native",
+            false => "generic",
         };
         let workers = counters
             .workers

@@ -5,6 +5,7 @@
 
 mod apply;
 mod install;
+mod limits;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,8 @@ use super::fabric::{Fabric, SpaceNumbers};
 use super::slots::{Slot, Slots};
 use super::tunnel::{IkeSa, Tunnel};
 use crate::config::{Config, GatewayConfig, Id};
-use crate::dataplane::{Capacity, Counters, DataplaneEvent};
+use crate::dataplane::{Capacity, DataplaneEvent};
 use crate::xdp::SpdSpace;
-
-/// Sequence numbers after which a successor is negotiated, RFC 4303 section 3.3.3: there are 2^32 of them.
-const SOFT_SEQUENCE: u64 = (1 << 32) - (1 << 26);
 
 /// A VPN gateway and its limiters.
 #[derive(Debug)]
@@ -73,12 +71,16 @@ pub(super) struct Core<F> {
     transmits: VecDeque<Transmit>,
     unknown_peers: u64,
     generation: u64,
+    /// When the counters were looked at.
+    looked: Option<Instant>,
 }
 
 /// What became of a command about one tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommandOutcome {
     Done,
+    /// The tunnel is not taken down any more, and only its peer brings it up.
+    OnlyAnswers,
     NoSuchTunnel,
 }
 
@@ -104,6 +106,7 @@ impl<F: Fabric> Core<F> {
             transmits: VecDeque::new(),
             unknown_peers: 0,
             generation: 0,
+            looked: None,
         }
     }
 
@@ -180,12 +183,17 @@ impl<F: Fabric> Core<F> {
             self.endpoint
                 .put_connection(now, convert::connection(number, &tunnel.config, selectors));
         }
+        let only_answers = tunnel.config.start == crate::config::Start::Answer;
         for pair in 0..tunnel.pairs.len() {
             self.endpoint
                 .initiate(now, ConnectionId(number), pair_index(pair));
         }
         self.drain(now);
-        CommandOutcome::Done
+        if only_answers {
+            CommandOutcome::OnlyAnswers
+        } else {
+            CommandOutcome::Done
+        }
     }
 
     /// Ends a tunnel and keeps it down: the engine forgets it, so that neither end brings it up, and its policies stay without an
@@ -211,51 +219,6 @@ impl<F: Fabric> Core<F> {
             self.endpoint.terminate(now, ConnectionId(number));
         }
         self.drain(now);
-    }
-
-    /// Looks at the counters: who was heard, and which SA comes near a limit. Called about once per second.
-    pub(super) fn tick(&mut self, now: Instant, counters: &Counters) {
-        let inbound: BTreeMap<u32, _> = counters
-            .inbound
-            .iter()
-            .map(|(index, counters)| (*index, counters))
-            .collect();
-        let outbound: BTreeMap<u32, _> = counters
-            .outbound
-            .iter()
-            .map(|(index, counters)| (*index, counters))
-            .collect();
-        for (&number, tunnel) in &mut self.tunnels {
-            for (&id, child) in &mut tunnel.children {
-                let (inbound, outbound) = (
-                    inbound.get(&child.inbound.index),
-                    outbound.get(&child.outbound.index),
-                );
-                let received = inbound.map_or(0, |counters| counters.packets);
-                if received > std::mem::replace(&mut child.seen_inbound, received) {
-                    self.endpoint.note_inbound_traffic(now, ConnectionId(number));
-                }
-                let octets = [inbound, outbound]
-                    .into_iter()
-                    .flatten()
-                    .map(|counters| counters.octets)
-                    .max();
-                let sequence = outbound.map_or(0, |counters| counters.highest_sequence);
-                let used_up = child
-                    .octets
-                    .is_some_and(|limit| octets.unwrap_or(0) >= soft_octets(limit));
-                if (used_up || sequence >= SOFT_SEQUENCE) && !std::mem::replace(&mut child.rekey_asked, true)
-                {
-                    tunnel.timeline.note(
-                        now,
-                        format!("an SA of {} is nearly used up", child.selectors.peer),
-                    );
-                    self.endpoint.rekey_child(now, id);
-                }
-            }
-        }
-        self.drain(now);
-        self.refresh_states(now, |_| true);
     }
 
     /// Carries out what the engine wants, in its order, and keeps what it wants sent.
@@ -368,11 +331,6 @@ impl<F: Fabric> Core<F> {
             }
         }
     }
-}
-
-/// Octets after which a successor is negotiated: it takes a while, and the hard limit ends the SA.
-const fn soft_octets(limit: u64) -> u64 {
-    limit - limit / 5
 }
 
 /// The engine counts pairs with 16 bits; the configuration's quotas stay far below.

@@ -81,10 +81,12 @@ pub(super) struct Child {
     pub(super) waiting: Option<Box<OutboundSa>>,
     /// Whether the policy uses its outbound SA.
     pub(super) current: bool,
-    /// Whether a successor was asked for because of a soft limit.
-    pub(super) rekey_asked: bool,
+    /// When a successor was asked for because of a soft limit.
+    pub(super) rekey_asked: Option<Instant>,
     /// Packets opened at the last look.
     pub(super) seen_inbound: u64,
+    /// Octets of the busier direction at the last look.
+    pub(super) seen_octets: u64,
 }
 
 /// Packets and octets in both directions.

@@ -110,8 +110,9 @@ impl<F: Fabric> Core<F> {
                 octets: child.octets,
                 waiting: Some(outbound),
                 current: false,
-                rekey_asked: false,
+                rekey_asked: None,
                 seen_inbound: 0,
+                seen_octets: 0,
             },
         );
     }

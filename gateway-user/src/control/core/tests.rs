@@ -12,7 +12,7 @@ use gateway_ike::event::{ChildSa, EspSa};
 use super::apply::ApplyError;
 use super::*;
 use crate::control::testing::{self, Recorder, TunnelText};
-use crate::dataplane::SaCounters;
+use crate::dataplane::{Counters, SaCounters};
 use crate::status::TunnelState;
 
 const RULE: &[(&str, &str)] = &[("10.0.0.0/24", "192.168.0.0/24")];
@@ -302,6 +302,15 @@ fn a_tunnel_that_the_operator_took_down_stays_down() {
 }
 
 #[test]
+fn a_tunnel_that_only_answers_says_so() {
+    let text = testing::text(&[ONE]).replace("psk = \"x\"", "psk = \"x\"\nstart = \"answer\"");
+    let mut rig = Rig::new();
+    rig.core.apply(rig.now, testing::parse(&text)).unwrap();
+    assert_eq!(rig.core.up(rig.now, "one"), CommandOutcome::OnlyAnswers);
+    assert!(rig.core.poll_transmit().is_none());
+}
+
+#[test]
 fn traffic_starts_a_tunnel_unless_it_only_answers() {
     for (start, initiates) in [("traffic", true), ("answer", false)] {
         let text = testing::text(&[ONE]).replace("psk = \"x\"", &format!("psk = \"x\"\nstart = \"{start}\""));
@@ -334,31 +343,36 @@ fn a_failure_is_kept_with_its_diagnosis_and_counted() {
 }
 
 #[test]
-fn a_soft_limit_asks_for_a_successor_once() {
-    for (limit, octets, asked) in [(1_000_000, 799_999, false), (1_000_000, 800_000, true)] {
-        assert_eq!(octets >= soft_octets(limit), asked);
-    }
+fn a_soft_limit_asks_for_a_successor_once_in_a_while() {
     let mut rig = Rig::with(&[ONE]);
     rig.up(1);
-    let counters = Counters {
-        outbound: vec![(
-            0,
-            SaCounters {
-                octets: 900_000,
-                ..SaCounters::default()
-            },
-        )],
-        ..Counters::default()
-    };
-    for _ in 0..2 {
-        rig.core.tick(rig.now, &counters);
-    }
-    let lines = rig.status().events;
-    assert_eq!(
-        lines
+    let asked = |rig: &Rig| {
+        rig.status()
+            .events
             .iter()
             .filter(|line| line.text.contains("nearly used up"))
-            .count(),
-        1
-    );
+            .count()
+    };
+    // Octets carried, seconds since the last look, when to look again in milliseconds, how often asked until then.
+    for (octets, seconds, look, times) in [
+        (0, 0, 1000, 0),
+        (300_000, 1, 50, 0),
+        (300_000, 1, 1000, 0),
+        (799_999, 1, 50, 0),
+        (800_000, 1, 1000, 1),
+        (900_000, 1, 1000, 1),
+        (900_000, 10, 1000, 2),
+    ] {
+        let carried = SaCounters {
+            octets,
+            ..SaCounters::default()
+        };
+        let counters = Counters {
+            outbound: vec![(0, carried)],
+            ..Counters::default()
+        };
+        rig.now += Duration::from_secs(seconds);
+        let next = rig.core.tick(rig.now, &counters);
+        assert_eq!((next.as_millis(), asked(&rig)), (look, times), "{octets}");
+    }
 }
