@@ -1,4 +1,5 @@
 //! The binary as scripts see it: exit codes and what is said on which channel. Nothing here needs root.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -96,7 +97,7 @@ fn check_lists_every_mistake_with_its_line() {
         .replace("[agent]", "[agent]\ncolour = 1");
     let parts = [
         "gateway.toml:3: agent.colour",
-        ":22: gateway[0].bandwidth_mbps = 6",
+        ":23: gateway[0].bandwidth_mbps = 6",
         "class C network",
         "3 mistakes",
     ];
