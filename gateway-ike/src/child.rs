@@ -14,7 +14,7 @@ use crate::event::ChildId;
 /// What a Child SA is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// Installed as responder; the peer has not proven yet that it has its half. Opens, does not seal.
+    /// The peer has not proven yet that it has its half, or has not had the time. Opens, does not seal.
     Unconfirmed,
     /// Seals and opens.
     Current,
@@ -102,7 +102,17 @@ impl Children {
             .last()
     }
 
-    /// The Child SA whose inbound SPI is `spi`.
+    /// The Child SA for exactly these selectors that we negotiated and that the peer is about to install.
+    pub(crate) fn settling_for(&self, selectors: SelectorPair) -> Option<ChildId> {
+        self.iter()
+            .filter(|(_, child)| {
+                child.selectors == selectors && child.usage == Use::Unconfirmed && child.initiator
+            })
+            .map(|(id, _)| id)
+            .last()
+    }
+
+    /// The Child SA whose outbound SPI is `spi`.
     pub(crate) fn by_outbound(&self, spi: Spi) -> Option<ChildId> {
         self.iter()
             .find(|(_, child)| child.outbound == spi)

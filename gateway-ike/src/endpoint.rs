@@ -87,6 +87,8 @@ enum Timer {
     Dpd(ConnectionId),
     /// Bring up what shall always be up.
     Retry(ConnectionId),
+    /// The peer has had time to install its half.
+    ChildSettle(ChildId),
     /// Negotiate a successor.
     ChildRekey(ChildId),
     /// A successor is in use by both ends: tell the peer that this one is gone.

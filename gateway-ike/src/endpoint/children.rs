@@ -1,6 +1,6 @@
 //! Child SAs from installation to removal.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Endpoint, Timer};
 use crate::child::{Child, Use};
@@ -9,6 +9,11 @@ use crate::ike_sa::SaKey;
 use crate::v1::informational::delete_esp;
 use crate::v1::nat_traversal::Path;
 use crate::v1::quick_mode::Negotiated;
+
+/// How long the peer has for installing its half of a Child SA after message 3, at least and at most, while packets wait for it.
+const SETTLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// The same while an older Child SA still carries the traffic: nothing waits.
+const SETTLE_RENEWED: Duration = Duration::from_secs(1);
 
 impl Endpoint {
     /// Puts a Child SA into the books and tells the driver to install it.
@@ -75,6 +80,29 @@ impl Endpoint {
         Some(id)
     }
 
+    /// Message 3 is on its way. What is sealed before the peer has worked on it is lost, and no message says when that is, so a
+    /// Child SA that we negotiated seals a little later: twice the time in which the peer answered message 1, or after its first
+    /// packet.
+    pub(super) fn settle(&mut self, now: Instant, id: ChildId, answered_in: Duration) {
+        let Some(children) = self
+            .child_owners
+            .get(&id)
+            .and_then(|owner| self.tunnels.get(owner))
+            .map(|tunnel| &tunnel.children)
+        else {
+            return;
+        };
+        let older = children
+            .find(id)
+            .and_then(|child| children.current_for(child.selectors))
+            .and_then(|older| children.find(older));
+        let wait = match older {
+            Some(older) => SETTLE_RENEWED.min(older.expires_at.saturating_duration_since(now) / 2),
+            None => (answered_in * 2).clamp(SETTLE.0, SETTLE.1),
+        };
+        self.timers.set(Timer::ChildSettle(id), now + wait);
+    }
+
     /// The peer has its half of a Child SA.
     pub(super) fn confirm(&mut self, now: Instant, id: ChildId) {
         let Some(tunnel) = self
@@ -84,6 +112,7 @@ impl Endpoint {
         else {
             return;
         };
+        self.timers.clear(Timer::ChildSettle(id));
         let confirmed = tunnel.children.confirm(id);
         if confirmed.in_use {
             self.outbox.event(Event::UseOutbound { child: id });
@@ -143,7 +172,12 @@ impl Endpoint {
         let Some(connection) = self.child_owners.remove(&id) else {
             return false;
         };
-        for timer in [Timer::ChildRekey(id), Timer::ChildDelete(id), Timer::ChildEnd(id)] {
+        for timer in [
+            Timer::ChildSettle(id),
+            Timer::ChildRekey(id),
+            Timer::ChildDelete(id),
+            Timer::ChildEnd(id),
+        ] {
             self.timers.clear(timer);
         }
         let Some(child) = self

@@ -74,6 +74,9 @@ impl Endpoint {
         let Some(tunnel) = self.tunnels.get(&connection) else {
             return false;
         };
+        if tunnel.children.settling_for(want.selectors).is_some() {
+            return true;
+        }
         tunnel
             .established
             .iter()
@@ -290,6 +293,7 @@ impl Endpoint {
         };
         let terms = EspTerms { config: &config, udp };
         let (want, spi) = (step.want, step.spi);
+        let answered_in = now.saturating_duration_since(quick.started);
         let advanced = step
             .judge(&established.keys, terms, header, body)
             .and_then(|answer| {
@@ -311,7 +315,7 @@ impl Endpoint {
                 );
                 self.note_heard(now, key, path);
                 if let Some(child) = self.install(now, key, negotiated, true) {
-                    self.confirm(now, child);
+                    self.settle(now, child, answered_in);
                 }
                 let path = self.sas.get(&key).map_or(path, |sa| sa.path);
                 self.send(path, reply);

@@ -23,6 +23,7 @@ impl Endpoint {
                 Timer::Keepalive(key) => self.on_keepalive(now, key),
                 Timer::Dpd(connection) => self.on_dpd_timer(now, connection),
                 Timer::Retry(connection) => self.on_retry_timer(now, connection),
+                Timer::ChildSettle(child) => self.confirm(now, child),
                 Timer::ChildRekey(child) => self.on_rekey_child(now, child),
                 Timer::ChildDelete(child) => self.delete_child(child),
                 Timer::ChildEnd(child) => self.on_child_end(now, child),

@@ -358,6 +358,9 @@ fn v13_other_exchanges_are_refused_in_every_state() {
     }
 }
 
+/// Exchange type of deletes (RFC 2408 section 3.1).
+const INFORMATIONAL: u8 = 5;
+
 /// V14: lifetimes of zero, of everything and of nonsense end in ours or theirs, whichever is shorter, and never in none.
 #[test]
 fn v14_lifetimes_are_clamped() {
@@ -366,9 +369,20 @@ fn v14_lifetimes_are_clamped() {
         setup.a.lifetime.time = Duration::from_secs(theirs);
         setup.a.may_initiate = true;
         let mut pair = setup.start();
+        // Only lifetimes shall end anything: deletes of the end that believes in nonsense are lost.
+        pair.filter = Some(Box::new(|end, _, octets| match (end, octets[18]) {
+            (End::A, INFORMATIONAL) => crate::net::Fate::Lose,
+            _ => crate::net::Fate::Deliver,
+        }));
         pair.initiate(End::A);
         pair.run_for(Duration::from_millis(200));
-        let child = &pair.b.installed.values().next().expect("child").sa;
+        let child = &pair
+            .b
+            .installed
+            .values()
+            .next()
+            .unwrap_or_else(|| panic!("{theirs}: no child"))
+            .sa;
         let left = (child.expires_at - pair.now).as_secs_f64();
         assert!(left <= at_most as f64 && left >= 4.0, "{theirs}: {left}");
     }

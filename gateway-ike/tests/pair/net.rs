@@ -66,6 +66,8 @@ pub(crate) struct Weather {
     pub(crate) delay: Duration,
     /// Up to so much more, at random: packets overtake each other.
     pub(crate) jitter: Duration,
+    /// How long an end works on an IKE message that came in. ESP does not wait for it.
+    pub(crate) work: Duration,
 }
 
 impl Weather {
@@ -74,6 +76,7 @@ impl Weather {
         duplicates: 0,
         delay: Duration::from_millis(10),
         jitter: Duration::ZERO,
+        work: Duration::ZERO,
     };
 }
 
@@ -251,7 +254,11 @@ impl Pair {
             if self.percent() < self.weather.loss {
                 continue;
             }
-            let at = self.now + self.weather.delay + self.jitter();
+            let work = match cargo {
+                Cargo::Ike(_) => self.weather.work,
+                Cargo::Keepalive | Cargo::Esp(_) => Duration::ZERO,
+            };
+            let at = self.now + self.weather.delay + self.jitter() + work;
             let packet = Packet {
                 to: from.other(),
                 source,

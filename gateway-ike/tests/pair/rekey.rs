@@ -181,7 +181,7 @@ fn a_delete_during_a_rekey_leaves_the_new_one() {
         Fate::Deliver
     }));
     pair.with(End::A, |endpoint, now| endpoint.rekey_child(now, old));
-    pair.run_for(Duration::from_millis(200));
+    pair.run_for(2 * SECOND);
     assert_eq!((pair.a.installed.len(), pair.b.installed.len()), (2, 2));
     let b_old = *pair.b.sealing.get(&FIRST).unwrap();
     // B still seals with the old one, then sees A's traffic on the new one.
@@ -205,4 +205,23 @@ fn a_terminated_tunnel_during_a_rekey_leaves_nothing() {
         pair.run_for(Duration::from_secs(200));
         pair.assert_empty();
     }
+}
+
+#[test]
+fn packets_wait_until_a_slow_peer_can_have_installed_its_half() {
+    let mut pair = Setup::new().start();
+    pair.weather.work = Duration::from_millis(80);
+    pair.initiate(End::A);
+    // One packet each millisecond, from before the tunnel is up: the first that is sealed opens at the other end.
+    for _ in 0..2000 {
+        pair.send_esp(End::A, FIRST);
+        pair.run_for(Duration::from_millis(1));
+    }
+    pair.assert_up(1);
+    assert!(pair.delivered_esp > 500, "{}", pair.delivered_esp);
+    let old = *pair.a.sealing.get(&FIRST).unwrap();
+    pair.with(End::A, |endpoint, now| endpoint.rekey_child(now, old));
+    pair.run_with_traffic(3 * SECOND, Duration::from_millis(1));
+    assert_ne!(*pair.a.sealing.get(&FIRST).unwrap(), old);
+    assert_eq!(pair.lost_esp, []);
 }

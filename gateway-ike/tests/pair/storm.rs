@@ -115,6 +115,7 @@ fn weather(seed: u64) -> Result<(), String> {
         duplicates: 10,
         delay: Duration::from_millis(20),
         jitter: Duration::from_millis(200),
+        work: Duration::ZERO,
     };
     pair.initiate(End::A);
     if seed.is_multiple_of(5) {
