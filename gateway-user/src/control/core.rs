@@ -13,7 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gateway_ike::config::{ConnectionId, PairIndex};
 use gateway_ike::event::{ChildId, Event, Transmit};
@@ -26,13 +26,6 @@ use super::tunnel::{IkeSa, Tunnel};
 use crate::config::{Config, GatewayConfig, Id};
 use crate::dataplane::{Capacity, DataplaneEvent};
 use crate::xdp::SpdSpace;
-
-/// How long the peer gets to install its half of a Child SA before our first packet uses it.
-///
-/// The message that completes Quick Mode leaves after the event that says so, and the peer installs only when it has read it: a packet
-/// that overtakes it is lost. So the first packet of an idle tunnel, which waited for the negotiation anyway, waits a little longer. A
-/// packet from the peer proves that there is nothing to wait for.
-const PEER_INSTALLS: Duration = Duration::from_millis(100);
 
 /// A VPN gateway and its limiters.
 #[derive(Debug)]
@@ -80,8 +73,6 @@ pub(super) struct Core<F> {
     generation: u64,
     /// When the counters were looked at.
     looked: Option<Instant>,
-    /// Child SAs whose outbound SA the policy will use, with the time.
-    switches: BTreeSet<(Instant, ChildId)>,
 }
 
 /// What became of a command about one tunnel.
@@ -116,7 +107,6 @@ impl<F: Fabric> Core<F> {
             unknown_peers: 0,
             generation: 0,
             looked: None,
-            switches: BTreeSet::new(),
         }
     }
 
@@ -136,13 +126,11 @@ impl<F: Fabric> Core<F> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.drain(now);
-        self.switch_due(now);
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let switch = self.switches.first().map(|&(at, _)| at);
-        [self.endpoint.poll_timeout(), switch].into_iter().flatten().min()
+        self.endpoint.poll_timeout()
     }
 
     /// The next datagram to send.
@@ -161,8 +149,6 @@ impl<F: Fabric> Core<F> {
                     .filter(|(current, _)| current == generation);
                 if let Some(&(_, child)) = owner {
                     self.endpoint.child_inbound_used(now, child);
-                    self.drain(now);
-                    self.switch_now(now, child);
                 }
             }
             DataplaneEvent::WorkerFailed { .. } => {}
@@ -275,10 +261,7 @@ impl<F: Fabric> Core<F> {
                 self.install_child(now, &child, replaces);
                 Some(child.connection.0)
             }
-            Event::UseOutbound { child } => {
-                self.switches.insert((now + PEER_INSTALLS, child));
-                self.children.get(&child).copied()
-            }
+            Event::UseOutbound { child } => self.use_outbound(now, child),
             Event::RemoveChild { child } => self.remove_child(now, child),
             Event::IkeUp {
                 connection,

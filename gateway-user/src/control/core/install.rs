@@ -117,26 +117,8 @@ impl<F: Fabric> Core<F> {
         );
     }
 
-    /// Uses the outbound SAs whose time has come.
-    pub(super) fn switch_due(&mut self, now: Instant) {
-        while let Some((_, child)) = self.switches.first().copied().filter(|&(at, _)| at <= now) {
-            self.switch_now(now, child);
-        }
-    }
-
-    /// Uses an outbound SA that waits for its time; without effect for any other.
-    pub(super) fn switch_now(&mut self, now: Instant, child: ChildId) {
-        let waited = self.switches.len();
-        self.switches.retain(|&(_, waiting)| waiting != child);
-        if waited > self.switches.len()
-            && let Some(number) = self.use_outbound(now, child)
-        {
-            self.refresh_states(now, |touched| touched == number);
-        }
-    }
-
     /// Outbound SA into the workers' tables, then the policy switches to it. Tells the tunnel.
-    fn use_outbound(&mut self, now: Instant, id: ChildId) -> Option<u32> {
+    pub(super) fn use_outbound(&mut self, now: Instant, id: ChildId) -> Option<u32> {
         let number = *self.children.get(&id)?;
         let tunnel = self.tunnels.get_mut(&number)?;
         let child = tunnel.children.get_mut(&id)?;
@@ -169,7 +151,6 @@ impl<F: Fabric> Core<F> {
         let number = self.children.remove(&id)?;
         let tunnel = self.tunnels.get_mut(&number)?;
         let child = tunnel.children.remove(&id)?;
-        self.switches.retain(|&(_, waiting)| waiting != id);
         if let Err(error) = self.fabric.remove_sa(&child.key) {
             tracing::error!(tunnel = %tunnel.config.id, %error, "an inbound SA stays in the map");
         }

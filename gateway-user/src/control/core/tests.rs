@@ -86,13 +86,6 @@ impl Rig {
     fn up(&mut self, id: u64) {
         self.install(id, None);
         self.event(Event::UseOutbound { child: ChildId(id) });
-        self.wait();
-    }
-
-    /// The time passes that the peer gets to install its half.
-    fn wait(&mut self) {
-        self.now += PEER_INSTALLS;
-        self.core.handle_timeout(self.now);
     }
 
     fn status(&self) -> crate::status::TunnelStatus {
@@ -129,34 +122,8 @@ fn an_sa_is_installed_inbound_first_and_the_map_follows_the_tables() {
     rig.expect(&["install inbound 0", "map 00001000 to inbound 0"]);
     assert_ne!(rig.status().state, TunnelState::Up);
     rig.event(Event::UseOutbound { child: ChildId(1) });
-    rig.wait();
     rig.expect(&["install outbound 0", "switch policy 0 to 0"]);
     assert_eq!(rig.status().state, TunnelState::Up);
-}
-
-#[test]
-fn the_peer_gets_time_to_install_its_half_unless_it_proves_that_it_has() {
-    for (used, waits) in [(false, true), (true, false)] {
-        let mut rig = Rig::with(&[ONE]);
-        rig.install(1, None);
-        rig.event(Event::UseOutbound { child: ChildId(1) });
-        let deadline = rig.core.poll_timeout();
-        assert_eq!(deadline, Some(rig.now + PEER_INSTALLS));
-        if used {
-            rig.core.handle_dataplane(
-                rig.now,
-                &DataplaneEvent::InboundFirstUse {
-                    index: 0,
-                    generation: 1,
-                },
-            );
-        }
-        rig.core.handle_timeout(rig.now + PEER_INSTALLS / 2);
-        assert_eq!(rig.status().state != TunnelState::Up, waits, "used: {used}");
-        rig.wait();
-        assert_eq!(rig.status().state, TunnelState::Up);
-        assert_eq!(rig.core.poll_timeout(), None);
-    }
 }
 
 #[test]
@@ -181,7 +148,6 @@ fn a_rekey_switches_without_a_gap_and_the_old_sa_goes_quietly() {
     rig.install(2, Some(1));
     rig.core.fabric.take();
     rig.event(Event::UseOutbound { child: ChildId(2) });
-    rig.wait();
     rig.expect(&["install outbound 1", "switch policy 0 to 1"]);
     rig.event(Event::RemoveChild { child: ChildId(1) });
     rig.expect(&["unmap 00001000", "remove outbound 0", "remove inbound 0"]);
