@@ -41,7 +41,7 @@ impl Agent {
             Side::B => "b",
         };
         let config_file = lab.directory().join(format!("gateway-{name}.toml"));
-        write_config(&config_file, config)?;
+        write_config(&config_file, config.as_bytes())?;
         let namespace = lab.gateway(side).clone();
         let mut command = namespace.command(binary()?);
         command.arg("run").arg("--config").arg(&config_file);
@@ -122,15 +122,30 @@ impl Agent {
         })
     }
 
-    /// Replaces the configuration file and tells the agent with SIGHUP.
+    /// Replaces the configuration file, tells the agent with SIGHUP and waits until it is in force.
     pub fn reload(&self, config: &Config) -> Result<()> {
-        self.reload_text(&config.to_toml())
+        if !self.reload_text(&config.to_toml())? {
+            bail!(
+                "the reload was refused: {}",
+                self.status()?.json()["config"]["last_refusal"]
+            );
+        }
+        Ok(())
     }
 
-    /// As [`Self::reload`], with any text.
-    pub fn reload_text(&self, config: &str) -> Result<()> {
-        write_config(&self.config_file, config)?;
-        self.process.signal(Signal::SIGHUP)
+    /// As [`Self::reload`], with any text. Returns whether the agent took it.
+    pub fn reload_text(&self, config: &str) -> Result<bool> {
+        let count = |status: &Status, name: &str| status.json()["config"][name].as_u64().unwrap_or_default();
+        let before = self.status()?;
+        write_config(&self.config_file, config.as_bytes())?;
+        self.process.signal(Signal::SIGHUP)?;
+        self.wait_status("the agent to read its configuration again", START, |status| {
+            let rose = |name: &str| count(status, name) > count(&before, name);
+            match (rose("reloads"), rose("refused_reloads")) {
+                (false, false) => None,
+                (_, refused) => Some(!refused),
+            }
+        })
     }
 
     /// The page `/metrics`, parsed.
@@ -150,7 +165,7 @@ impl Agent {
 }
 
 /// Writes the file readable by its owner only, because it holds a key.
-pub fn write_config(path: &Path, text: &str) -> Result<()> {
+pub fn write_config(path: &Path, text: &[u8]) -> Result<()> {
     let mut file = OpenOptions::new()
         .create(true)
         .write(true)
@@ -158,12 +173,12 @@ pub fn write_config(path: &Path, text: &str) -> Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("write {}", path.display()))?;
-    Ok(file.write_all(text.as_bytes())?)
+    Ok(file.write_all(text)?)
 }
 
-/// Runs `gateway check` on a configuration. Returns its exit status and what it printed on both channels.
-pub fn check(lab: &Lab, config: &str) -> Result<(ExitStatus, String)> {
-    let file = lab.directory().join("check.toml");
+/// Runs `gateway check` on a file made in `directory`. Returns its exit status and what it printed on both channels.
+pub fn check(directory: &Path, config: &[u8]) -> Result<(ExitStatus, String)> {
+    let file = directory.join("check.toml");
     write_config(&file, config)?;
     let output = Command::new(binary()?)
         .arg("check")

@@ -25,6 +25,9 @@ pub struct Config {
     pub agent: AgentSection,
     /// `[dataplane]`
     pub dataplane: Dataplane,
+    /// `[quotas]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Quotas>,
     /// `[[interface]]`
     pub interface: Vec<Interface>,
     /// `[[vpc]]`
@@ -65,6 +68,20 @@ pub struct Dataplane {
     /// IKE packets per second and source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ike_rate_per_source: Option<u32>,
+}
+
+/// `[quotas]`
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Quotas {
+    /// Customer gateways in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_gateways: Option<u32>,
+    /// Tunnels of a VPN gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnels_per_gateway: Option<u32>,
+    /// SPD rules of a tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules_per_tunnel: Option<u32>,
 }
 
 /// `[[interface]]`
@@ -235,6 +252,7 @@ impl Config {
                 log: std::env::var("GATEWAY_LOG").unwrap_or_else(|_| "debug".to_owned()),
             },
             dataplane: Dataplane::default(),
+            quotas: None,
             interface: vec![interface(PUBLIC, "public"), interface(INSIDE, "vpc")],
             vpc: vec![Vpc {
                 id: "vpc-main".to_owned(),

@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 
 use crate::{Lab, Side};
 
+/// Octets of an IPv4 and a UDP header.
+const HEADERS: u64 = 28;
 /// Port of the receiver.
 const PORT: u16 = 9;
 /// How long the receiver listens after the last datagram was sent.
@@ -26,7 +28,7 @@ pub struct StreamReport {
     pub repeated: u64,
     /// The longest time without a datagram, from the first one on.
     pub longest_pause: Duration,
-    /// Payload octets received, repetitions left out.
+    /// Octets of the IP packets received, repetitions left out.
     pub bytes: u64,
 }
 
@@ -81,7 +83,7 @@ impl Stream {
         })
     }
 
-    /// Mean rate of payload received over the next `time`, in Mbit/s.
+    /// Mean rate at which IP packets arrive over the next `time`, their headers included, in Mbit/s.
     pub fn measure_mbps(&self, time: Duration) -> f64 {
         let (start, before) = (Instant::now(), self.received_bytes.load(Ordering::Relaxed));
         thread::sleep(time);
@@ -137,8 +139,8 @@ fn receive(socket: &UdpSocket, stop: &AtomicBool, bytes: &AtomicU64) -> StreamRe
             last = Some(now);
             if mark(&mut seen, number) {
                 report.received += 1;
-                report.bytes += length as u64;
-                bytes.fetch_add(length as u64, Ordering::Relaxed);
+                report.bytes += length as u64 + HEADERS;
+                bytes.fetch_add(length as u64 + HEADERS, Ordering::Relaxed);
             } else {
                 report.repeated += 1;
             }
