@@ -1,5 +1,6 @@
 //! What a rule protects never leaves in the clear. The gateway's kernel is given a route to the far network on purpose: only
 //! the XDP program stands between a packet and the public side.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Wrong and hostile configuration files are refused with a place and a rule, and a running agent keeps what it has.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::time::Duration;
 

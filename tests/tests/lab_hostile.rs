@@ -1,4 +1,5 @@
 //! Garbage and floods on everything that is open to the public side.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The lab proves itself with strongSwan on both ends, so that a failure elsewhere is our gateway's.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! The mirror of the kernel's network configuration and the slow path's veth pair, in a network namespace.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The agent as a process: what it refuses to start on, and what it says.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::ExitStatusExt;

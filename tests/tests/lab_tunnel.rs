@@ -1,4 +1,5 @@
 //! Our gateway on both ends: activation by traffic, bandwidth, reload, metrics.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::time::Duration;
 

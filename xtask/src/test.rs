@@ -177,7 +177,8 @@ fn run_program(
     command
         .current_dir(&program.directory)
         .env("CARGO_MANIFEST_DIR", &program.directory);
-    command.env("GATEWAY_TESTS_STRICT", "1").args(filter);
+    // Errors carry their own context; a backtrace of each would bury it.
+    command.env("GATEWAY_TESTS_STRICT", "1").env("RUST_LIB_BACKTRACE", "0").args(filter);
     if let Some(gateway) = gateway {
         command.env("GATEWAY_BIN", gateway);
     }
