@@ -9,8 +9,8 @@ mod meta;
 mod verdict;
 
 pub use maps::{
-    IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey,
-    SaValue, v4_mapped,
+    IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PairKey, PolicyValue,
+    PrefixKey, SaKey, SaValue, v4_mapped,
 };
 pub use meta::{DIRECTION_INBOUND, DIRECTION_OUTBOUND, PACKET_META_MAGIC, PacketMeta};
 pub use verdict::{Action, Verdict};

@@ -49,6 +49,9 @@ mod tests {
         assert_eq!(Spi::new(0), None);
         assert_eq!(Spi::new(255), None);
         assert_eq!(Spi::new(256).map(Spi::get), Some(256));
-        assert_eq!(Spi::from_be_bytes([0x01, 0x02, 0x03, 0x04]).map(Spi::get), Some(0x0102_0304));
+        assert_eq!(
+            Spi::from_be_bytes([0x01, 0x02, 0x03, 0x04]).map(Spi::get),
+            Some(0x0102_0304)
+        );
     }
 }

@@ -24,6 +24,8 @@ pub struct Agent {
     process: Process,
     namespace: Namespace,
     config_file: PathBuf,
+    /// The file may be wrong on purpose: the operator's commands are given the socket.
+    socket: PathBuf,
 }
 
 impl Agent {
@@ -73,6 +75,11 @@ impl Agent {
         &mut self.process
     }
 
+    /// The configuration file it was started with.
+    pub fn config_file(&self) -> &Path {
+        &self.config_file
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         self.process.output()
@@ -83,8 +90,8 @@ impl Agent {
         self.namespace
             .command(binary()?)
             .args(arguments)
-            .arg("--config")
-            .arg(&self.config_file)
+            .arg("--socket")
+            .arg(&self.socket)
             .stdin(Stdio::null())
             .output()
             .context("cannot start gateway")
@@ -162,6 +169,14 @@ impl Agent {
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.process.stop(Signal::SIGTERM)
     }
+}
+
+/// Where the agent of a side listens for the operator's commands.
+pub(crate) fn control_socket(lab: &Lab, side: Side) -> PathBuf {
+    lab.directory().join(match side {
+        Side::A => "control-a.sock",
+        Side::B => "control-b.sock",
+    })
 }
 
 /// Writes the file readable by its owner only, because it holds a key.

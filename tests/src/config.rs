@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::lab::{INSIDE, PUBLIC};
-use crate::{Lab, Side};
+use crate::{Lab, Side, agent};
 
 /// The pre-shared key of every tunnel that does not set another one.
 pub const PSK: &str = "correct horse battery staple";
@@ -236,10 +236,6 @@ impl Serialize for Pfs {
 impl Config {
     /// The gateway of `side` with one tunnel to the other side that its first packet brings up, all else at its default.
     pub fn new(lab: &Lab, side: Side) -> Self {
-        let name = match side {
-            Side::A => "a",
-            Side::B => "b",
-        };
         let interface = |name: &str, role: &str| Interface {
             name: name.to_owned(),
             role: role.to_owned(),
@@ -247,9 +243,10 @@ impl Config {
         Self {
             agent: AgentSection {
                 metrics_listen: format!("{}:{}", std::net::Ipv4Addr::from(METRICS.0), METRICS.1),
-                control_socket: lab.directory().join(format!("control-{name}.sock")),
+                control_socket: agent::control_socket(lab, side),
                 pin_dir: lab.pin_directory(side),
-                log: std::env::var("GATEWAY_LOG").unwrap_or_else(|_| "debug".to_owned()),
+                log: std::env::var("GATEWAY_LOG")
+                    .unwrap_or_else(|_| "debug,aya=info,aya_obj=info".to_owned()),
             },
             dataplane: Dataplane::default(),
             quotas: None,

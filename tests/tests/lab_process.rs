@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use gateway_tests::agent::binary;
 use gateway_tests::config::TUNNEL;
 use gateway_tests::lab::INSIDE;
 use gateway_tests::ping::ping;
@@ -28,8 +29,13 @@ fn a_second_agent_leaves_the_first_one_alone() {
     let lab = Lab::new().unwrap();
     let config = Config::new(&lab, Side::A);
     let first = Agent::start(&lab, Side::A, &config).unwrap();
-    // The second one's output goes elsewhere: start it on the same namespace with the same file.
-    let output = first.operator(&["run"]).unwrap();
+    let mut second = lab.gateway(Side::A).command(binary().unwrap());
+    let output = second
+        .arg("run")
+        .arg("--config")
+        .arg(first.config_file())
+        .output()
+        .unwrap();
     let text =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(7), "{text}");
@@ -57,18 +63,12 @@ fn an_agent_does_not_start_on_a_wrong_configuration() {
     let lab = Lab::new().unwrap();
     let (code, log) = refusal(&lab, Side::A, "nonsense = ");
     assert_eq!(code, Some(3), "{log}");
-    let mut elsewhere = Config::new(&lab, Side::A);
-    elsewhere.gateway[0].address = "198.51.100.9".to_owned();
-    let (code, log) = refusal(&lab, Side::A, &elsewhere.to_toml());
-    assert_eq!(code, Some(11), "{log}");
-    assert!(log.contains("198.51.100.9"), "{log}");
 }
 
 #[test]
 fn an_interface_may_appear_later() {
     let lab = Lab::new().unwrap();
     let gateway = lab.gateway(Side::A);
-    gateway.ip(&["link", "set", INSIDE, "name", "later0"]).ok();
     gateway.ip(&["link", "set", INSIDE, "down"]).unwrap();
     gateway.ip(&["link", "set", INSIDE, "name", "later0"]).unwrap();
     let agent = Agent::start(&lab, Side::A, &Config::new(&lab, Side::A)).unwrap();

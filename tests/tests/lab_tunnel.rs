@@ -91,7 +91,7 @@ fn a_bandwidth_setting_holds_and_a_change_takes_effect_under_traffic() {
     }
     a.reload(&Config::new(&lab, Side::A)).unwrap();
     let free = stream.measure_mbps(Duration::from_secs(1));
-    assert!(free > 105.0, "{free:.2} Mbit/s without a setting");
+    assert!(free > 60.0, "{free:.2} Mbit/s without a setting");
     stream.finish();
     assert_eq!(
         a.status().unwrap().tunnel(TUNNEL).unwrap().spis(),
@@ -144,7 +144,10 @@ fn metrics_have_every_tunnel_and_survive_a_rekey() {
     let (a, b, lab) = pair(|config| config);
     let page = a.metrics().unwrap();
     let state = |page: &gateway_tests::metrics::Page, state: &str| {
-        page.sum("ipsecgw_tunnel_state", &[("tunnel", TUNNEL), ("state", state)])
+        page.sum(
+            "ipsecgw_tunnel_state",
+            &[("tunnel", TUNNEL), ("phase", "child"), ("state", state)],
+        )
     };
     assert_eq!(
         state(&page, "down"),

@@ -105,6 +105,11 @@ pub(crate) fn build_tests(metadata: &Value, selection: &[String]) -> Result<Vec<
 /// Builds the gateway and returns its path.
 pub(crate) fn build_gateway(metadata: &Value) -> Result<PathBuf> {
     shell::run(shell::cargo().args(["build", "--release", "--workspace", "--bin", "gateway"]))?;
+    gateway(metadata)
+}
+
+/// Where the gateway was built.
+pub(crate) fn gateway(metadata: &Value) -> Result<PathBuf> {
     let path = Path::new(text(&metadata["target_directory"])).join("release/gateway");
     if !path.is_file() {
         bail!("cargo built the gateway, but not at {}", path.display());

@@ -15,6 +15,17 @@ pub(crate) fn root() -> PathBuf {
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `cargo run` sets these for us. Build scripts watch some of them: passed on, they would make ring and all that depends on
+    // it compile again each time a developer changes between `cargo` and `cargo xtask`.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
+            command.env_remove(&name);
+        }
+    }
     command.current_dir(root());
     command
 }

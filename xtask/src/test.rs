@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IsTerminal, Write, pipe};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -90,15 +90,7 @@ pub(crate) fn run_tiers(asked: &[Tier], filter: Option<&str>) -> Result<BTreeMap
             }
         }
     }
-    let programs = shell::step("building the tests", || {
-        cargo::build_tests(&metadata, &selection(&by_tier))
-    })?;
-    let gateway = match tiers.iter().any(|tier| tier.needs_root()) {
-        true => Some(shell::step("building the gateway", || {
-            cargo::build_gateway(&metadata)
-        })?),
-        false => None,
-    };
+    let (programs, gateway) = shell::step("building the tests", || build(&metadata, &by_tier))?;
 
     let mut counts = BTreeMap::new();
     for tier in by_tier.keys().copied() {
@@ -145,20 +137,43 @@ fn targets_by_tier(targets: &[Target], tiers: &[Tier]) -> Result<BTreeMap<Tier, 
     Ok(found)
 }
 
-/// Arguments for cargo that build exactly these tiers.
-fn selection(by_tier: &BTreeMap<Tier, Vec<Target>>) -> Vec<String> {
-    let mut arguments = Vec::new();
+/// Builds the test programs of these tiers, and the gateway for those that run it.
+fn build(
+    metadata: &Value,
+    by_tier: &BTreeMap<Tier, Vec<Target>>,
+) -> Result<(Vec<TestProgram>, Option<PathBuf>)> {
+    let (plain, with_gateway) = selections(by_tier);
+    let mut programs = Vec::new();
+    let mut gateway = None;
+    if !with_gateway.is_empty() {
+        programs = cargo::build_tests(metadata, &["build"], &with_gateway)?;
+        gateway = Some(cargo::gateway(metadata)?);
+    }
+    if !plain.is_empty() {
+        programs.extend(cargo::build_tests(metadata, &["test", "--no-run"], &plain)?);
+    }
+    Ok((programs, gateway))
+}
+
+/// Targets for cargo: of the tiers without root, and of those with the gateway itself.
+fn selections(by_tier: &BTreeMap<Tier, Vec<Target>>) -> (Vec<String>, Vec<String>) {
+    let arguments = |root: bool| {
+        let tests = by_tier
+            .iter()
+            .filter(move |(tier, _)| tier.needs_root() == root)
+            .flat_map(|(_, targets)| targets);
+        let names = tests.filter(|target| target.is_integration_test());
+        names.flat_map(|target| ["--test".to_owned(), target.name.clone()])
+    };
+    let mut plain: Vec<String> = arguments(false).collect();
     if by_tier.contains_key(&Tier::Unit) {
-        arguments.extend(["--lib".to_owned(), "--bins".to_owned()]);
+        plain.extend(["--lib".to_owned(), "--bins".to_owned()]);
     }
-    for target in by_tier
-        .values()
-        .flatten()
-        .filter(|target| target.is_integration_test())
-    {
-        arguments.extend(["--test".to_owned(), target.name.clone()]);
+    let mut with_gateway: Vec<String> = arguments(true).collect();
+    if !with_gateway.is_empty() {
+        with_gateway.extend(["--bin".to_owned(), "gateway".to_owned()]);
     }
-    arguments
+    (plain, with_gateway)
 }
 
 fn run_program(
@@ -178,7 +193,10 @@ fn run_program(
         .current_dir(&program.directory)
         .env("CARGO_MANIFEST_DIR", &program.directory);
     // Errors carry their own context; a backtrace of each would bury it.
-    command.env("GATEWAY_TESTS_STRICT", "1").env("RUST_LIB_BACKTRACE", "0").args(filter);
+    command
+        .env("GATEWAY_TESTS_STRICT", "1")
+        .env("RUST_LIB_BACKTRACE", "0")
+        .args(filter);
     if let Some(gateway) = gateway {
         command.env("GATEWAY_BIN", gateway);
     }
@@ -315,11 +333,10 @@ mod tests {
             target("gateway-ike", "test", "pair"),
             target("gateway-tests", "test", "lab_itself"),
         ];
-        let picked = |tiers: &[Tier]| selection(&targets_by_tier(&targets, tiers).unwrap());
-        assert_eq!(picked(&[Tier::Unit]), ["--lib", "--bins"]);
-        assert_eq!(
-            picked(&[Tier::Pair, Tier::Lab]),
-            ["--test", "pair", "--test", "lab_itself"]
-        );
+        let picked = |tiers: &[Tier]| selections(&targets_by_tier(&targets, tiers).unwrap());
+        assert_eq!(picked(&[Tier::Unit]).0, ["--lib", "--bins"]);
+        let (plain, with_gateway) = picked(&[Tier::Pair, Tier::Lab]);
+        assert_eq!(plain, ["--test", "pair"]);
+        assert_eq!(with_gateway, ["--test", "lab_itself", "--bin", "gateway"]);
     }
 }

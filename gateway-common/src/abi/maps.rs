@@ -108,7 +108,9 @@ pub struct LimiterConfig {
 
 /// An IPv4 address as 16 octets, `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
 pub const fn v4_mapped(addr: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, addr[0], addr[1], addr[2], addr[3]]
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, addr[0], addr[1], addr[2], addr[3],
+    ]
 }
 
 const _: () = {
@@ -132,5 +134,13 @@ mod pod {
             unsafe impl aya::Pod for $name {}
         )+};
     }
-    pod!(IfaceValue, PrefixKey, PairKey, PolicyValue, SaKey, SaValue, LimiterConfig);
+    pod!(
+        IfaceValue,
+        PrefixKey,
+        PairKey,
+        PolicyValue,
+        SaKey,
+        SaValue,
+        LimiterConfig
+    );
 }

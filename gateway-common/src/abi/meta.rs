@@ -36,7 +36,8 @@ impl PacketMeta {
     /// Reads the sixteen octets in front of a packet; `None` without the magic number.
     pub fn from_bytes(octets: &[u8; Self::LEN]) -> Option<Self> {
         let u16_at = |at: usize| u16::from_ne_bytes([octets[at], octets[at + 1]]);
-        let u32_at = |at: usize| u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+        let u32_at =
+            |at: usize| u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
         (u16_at(0) == PACKET_META_MAGIC).then(|| Self {
             magic: PACKET_META_MAGIC,
             direction: octets[2],
