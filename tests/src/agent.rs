@@ -52,6 +52,7 @@ impl Agent {
             process,
             namespace,
             config_file,
+            socket: control_socket(lab, side),
         })
     }
 

@@ -55,16 +55,15 @@ pub(crate) fn targets(metadata: &Value) -> Vec<Target> {
     found
 }
 
-/// Builds test programs. `selection` picks them: `--lib`, `--bins`, `--test NAME`.
+/// Builds test programs. `verb` is `["test", "--no-run"]`, or `["build"]` where programs such as the gateway are wanted as they
+/// are; `selection` picks the targets.
 ///
 /// The whole workspace is always selected, so that every call resolves the same features and nothing is built twice.
-pub(crate) fn build_tests(metadata: &Value, selection: &[String]) -> Result<Vec<TestProgram>> {
+pub(crate) fn build_tests(metadata: &Value, verb: &[&str], selection: &[String]) -> Result<Vec<TestProgram>> {
     let mut command = shell::cargo();
-    command.args([
-        "test",
+    command.args(verb).args([
         "--release",
         "--workspace",
-        "--no-run",
         "--message-format=json-render-diagnostics",
     ]);
     let mut child = command
