@@ -98,6 +98,23 @@ impl Agent {
             .context("cannot start gateway")
     }
 
+    /// `gateway detach`: takes the XDP program off, whether the agent runs or not.
+    pub fn detach(&self) -> Result<()> {
+        let mut command = self.namespace.command(binary()?);
+        let output = command
+            .arg("detach")
+            .arg("--config")
+            .arg(&self.config_file)
+            .output()?;
+        if !output.status.success() {
+            bail!(
+                "gateway detach: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    }
+
     /// `gateway status --json`.
     pub fn status(&self) -> Result<Status> {
         let output = self.operator(&["status", "--json"])?;

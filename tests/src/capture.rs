@@ -14,6 +14,11 @@ use crate::{Lab, Namespace, wait};
 /// Octets of an Ethernet header without VLAN tags.
 const ETHERNET: usize = 14;
 
+/// A capture has caught up when its file does not grow for this long ...
+const SETTLE: Duration = Duration::from_millis(100);
+/// ... and is stopped after this many looks all the same.
+const SETTLE_ROUNDS: usize = 20;
+
 /// A running capture.
 #[derive(Debug)]
 pub struct Capture {
@@ -53,6 +58,16 @@ impl Capture {
 
     /// Stops and returns the packets in the order in which they passed.
     pub fn stop(mut self) -> Result<Vec<Packet>> {
+        // tcpdump leaves what it has not read yet in the kernel when it is stopped: let it catch up.
+        let mut size = 0;
+        for _ in 0..SETTLE_ROUNDS {
+            std::thread::sleep(SETTLE);
+            let grown = fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
+            if grown == size {
+                break;
+            }
+            size = grown;
+        }
         self.tcpdump.stop(Signal::SIGINT)?;
         let bytes = fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?;
         parse(&bytes)

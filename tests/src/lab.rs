@@ -76,9 +76,13 @@ pub const PUBLIC: &str = "pub0";
 pub const INSIDE: &str = "vpc0";
 /// The host's interface.
 pub const HOST: &str = "eth0";
+/// The interface of the wire's namespace towards gateway A: everything that passes the public network passes it.
+pub const WIRE: &str = "to-a";
 
 /// Names of labs, in `/run/netns` and below the temporary directory, start with this.
 const PREFIX: &str = "gwlab";
+/// The namespaces of a lab: hosts, gateways, and the public network where it has one of its own.
+const ENDS: [&str; 5] = ["ha", "ga", "gb", "hb", "wire"];
 /// A file in the directory of a lab that was left open on purpose.
 const KEPT: &str = "kept";
 
@@ -87,6 +91,7 @@ const KEPT: &str = "kept";
 pub struct Lab {
     hosts: [Namespace; 2],
     gateways: [Namespace; 2],
+    wire: Option<Namespace>,
     directory: PathBuf,
     reaper: Child,
 }
@@ -94,6 +99,15 @@ pub struct Lab {
 impl Lab {
     /// Builds a lab of its own: several may exist at once, in one process and in several.
     pub fn new() -> Result<Self> {
+        Self::build(false)
+    }
+
+    /// A lab whose public network is a bridge in a namespace of its own, see [`Self::wire`].
+    pub fn with_wire() -> Result<Self> {
+        Self::build(true)
+    }
+
+    fn build(with_wire: bool) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
 
         requirements::check_all()?;
@@ -104,17 +118,22 @@ impl Lab {
         let name = format!("{PREFIX}-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-        let names = ["ha", "ga", "gb", "hb"].map(|end| format!("{name}-{end}"));
+        let names = ENDS.map(|end| format!("{name}-{end}"));
         // Before the first namespace, so that a failure half-way is cleaned up too.
         let reaper = start_reaper(&names, &directory)?;
-        let [host_a, gateway_a, gateway_b, host_b] = names;
+        let [host_a, gateway_a, gateway_b, host_b, wire] = names;
         let lab = Self {
             hosts: [Namespace::create(host_a)?, Namespace::create(host_b)?],
             gateways: [Namespace::create(gateway_a)?, Namespace::create(gateway_b)?],
+            wire: if with_wire {
+                Some(Namespace::create(wire)?)
+            } else {
+                None
+            },
             directory,
             reaper,
         };
-        lab.wire()?;
+        lab.connect()?;
         Ok(lab)
     }
 
@@ -126,6 +145,12 @@ impl Lab {
     /// The host of a side.
     pub fn host(&self, side: Side) -> &Namespace {
         &self.hosts[side as usize]
+    }
+
+    /// The namespace of the public network, where a capture on [`WIRE`] sees what passes. At the gateways it would not: AF_XDP sends
+    /// past captures, and XDP takes packets off the interface before them.
+    pub fn wire(&self) -> Result<&Namespace> {
+        self.wire.as_ref().context("this lab was built without a wire")
     }
 
     /// A directory that lives as long as the lab.
@@ -166,15 +191,15 @@ impl Lab {
         Ok(())
     }
 
-    fn wire(&self) -> Result<()> {
+    fn connect(&self) -> Result<()> {
         let bpf = self.directory.join("bpf");
         fs::create_dir(&bpf)?;
         run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpf))?;
         for side in [Side::A, Side::B] {
             fs::create_dir(self.pin_directory(side))?;
             link(
-                (self.host(side), HOST, &side.host().to_string()),
-                (self.gateway(side), INSIDE, &side.inside().to_string()),
+                (self.host(side), HOST, Some(side.host())),
+                (self.gateway(side), INSIDE, Some(side.inside())),
             )?;
             self.host(side)
                 .ip(&["route", "add", "default", "via", &side.inside().to_string()])?;
@@ -187,10 +212,17 @@ impl Lab {
                 gateway.sysctl(&format!("ipv4/conf/{scope}/send_redirects"), "0")?;
             }
         }
-        link(
-            (self.gateway(Side::A), PUBLIC, &Side::A.outside().to_string()),
-            (self.gateway(Side::B), PUBLIC, &Side::B.outside().to_string()),
-        )
+        let public = |side: Side| (self.gateway(side), PUBLIC, Some(side.outside()));
+        let Some(wire) = &self.wire else {
+            return link(public(Side::A), public(Side::B));
+        };
+        wire.ip(&["link", "add", "br0", "type", "bridge"])?;
+        wire.ip(&["link", "set", "br0", "up"])?;
+        for (side, port) in [(Side::A, WIRE), (Side::B, "to-b")] {
+            link(public(side), (wire, port, None))?;
+            wire.ip(&["link", "set", port, "master", "br0"])?;
+        }
+        Ok(())
     }
 }
 
@@ -205,8 +237,11 @@ impl Drop for Lab {
     }
 }
 
-/// Joins two namespaces with a veth pair; the addresses are /24.
-fn link(a: (&Namespace, &str, &str), b: (&Namespace, &str, &str)) -> Result<()> {
+/// An end of a link: where, its name, and its address in a /24.
+type End<'a> = (&'a Namespace, &'a str, Option<Ipv4Addr>);
+
+/// Joins two namespaces with a veth pair.
+fn link(a: End<'_>, b: End<'_>) -> Result<()> {
     a.0.ip(&[
         "link",
         "add",
@@ -220,7 +255,9 @@ fn link(a: (&Namespace, &str, &str), b: (&Namespace, &str, &str)) -> Result<()> 
         b.0.name(),
     ])?;
     for (namespace, interface, address) in [a, b] {
-        namespace.ip(&["addr", "add", &format!("{address}/24"), "dev", interface])?;
+        if let Some(address) = address {
+            namespace.ip(&["addr", "add", &format!("{address}/24"), "dev", interface])?;
+        }
         namespace.ip(&["link", "set", interface, "up"])?;
     }
     Ok(())
@@ -283,7 +320,7 @@ fn labs() -> Vec<String> {
 }
 
 fn remove(name: &str) {
-    let names = ["ha", "ga", "gb", "hb"].map(|end| format!("{name}-{end}"));
+    let names = ENDS.map(|end| format!("{name}-{end}"));
     // Best effort: another process may be removing the same leftovers.
     Command::new("sh")
         .args(["-c", REMOVE, "remove"])

@@ -1,10 +1,10 @@
 //! What a rule protects never leaves in the clear. The gateway's kernel is given a route to the far network on purpose: only
-//! the XDP program stands between a packet and the public side.
+//! the XDP program stands between a packet and the public side. Captures are taken on the wire between the gateways.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::time::Duration;
 
-use gateway_tests::lab::PUBLIC;
+use gateway_tests::lab::WIRE;
 use gateway_tests::ping::ping;
 use gateway_tests::process::ended_by;
 use gateway_tests::stream::Stream;
@@ -45,9 +45,9 @@ fn knock(lab: &Lab, count: u32) -> u32 {
 
 #[test]
 fn not_while_the_tunnel_is_down_or_coming_up_or_the_agent_is_dead() {
-    let lab = Lab::new().unwrap();
+    let lab = Lab::with_wire().unwrap();
     lab.route_in_the_clear().unwrap();
-    let capture = || Capture::start(&lab, lab.gateway(Side::A), PUBLIC).unwrap();
+    let capture = || Capture::start(&lab, lab.wire().unwrap(), WIRE).unwrap();
 
     // The agent is not there yet: the route works, so the capture could see a leak.
     let clear = capture();
@@ -104,26 +104,21 @@ fn not_while_the_tunnel_is_down_or_coming_up_or_the_agent_is_dead() {
 
 #[test]
 fn not_after_an_orderly_stop_until_the_operator_detaches() {
-    let lab = Lab::new().unwrap();
+    let lab = Lab::with_wire().unwrap();
     lab.route_in_the_clear().unwrap();
     let mut a = Agent::start(&lab, Side::A, &Config::new(&lab, Side::A)).unwrap();
     a.stop().unwrap();
-    let stopped = Capture::start(&lab, lab.gateway(Side::A), PUBLIC).unwrap();
+    let stopped = Capture::start(&lab, lab.wire().unwrap(), WIRE).unwrap();
     assert_eq!(knock(&lab, 5), 0);
     assert_nothing_leaked(stopped, "stopped");
 
-    let output = a.operator(&["detach"]).unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    a.detach().unwrap();
     assert_eq!(knock(&lab, 5), 5, "after `detach` the kernel routes");
 }
 
 #[test]
 fn packets_in_the_clear_from_outside_are_refused() {
-    let lab = Lab::new().unwrap();
+    let lab = Lab::with_wire().unwrap();
     lab.route_in_the_clear().unwrap();
     let a = Agent::start(&lab, Side::A, &Config::new(&lab, Side::A)).unwrap();
     // Host B sends straight to host A: the rule says that such packets come through the tunnel.

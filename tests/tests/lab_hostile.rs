@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway_tests::config::TUNNEL;
 use gateway_tests::inject::{ESP, Garbage, Injector, ipv4, udp};
-use gateway_tests::lab::PUBLIC;
+use gateway_tests::lab::WIRE;
 use gateway_tests::ping::ping;
 use gateway_tests::{Agent, Capture, Config, Lab, Side};
 
@@ -164,11 +164,10 @@ fn a_flood_of_garbage_costs_little_and_harms_nothing() {
 
 #[test]
 fn copied_and_changed_esp_packets_are_dropped_and_counted() {
-    let lab = Lab::new().unwrap();
+    let lab = Lab::with_wire().unwrap();
     let a = Agent::start(&lab, Side::A, &Config::new(&lab, Side::A)).unwrap();
     let _b = Agent::start(&lab, Side::B, &Config::new(&lab, Side::B)).unwrap();
-    // At the sender: what XDP takes off the receiver's interface never reaches a capture there.
-    let capture = Capture::start(&lab, lab.gateway(Side::B), PUBLIC).unwrap();
+    let capture = Capture::start(&lab, lab.wire().unwrap(), WIRE).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 5, 20, &[])
             .unwrap()
