@@ -45,8 +45,14 @@ impl Agent {
         let config_file = lab.directory().join(format!("gateway-{name}.toml"));
         write_config(&config_file, config.as_bytes())?;
         let namespace = lab.gateway(side).clone();
-        let mut command = namespace.command(binary()?);
-        command.arg("run").arg("--config").arg(&config_file);
+        // A worker takes the first processor that it may use: two gateways on one machine must not take the same.
+        let processor = match side {
+            Side::A => 0,
+            Side::B => std::thread::available_parallelism().map_or(0, |count| count.get() - 1),
+        };
+        let mut command = namespace.command("taskset");
+        command.arg("--cpu-list").arg(processor.to_string());
+        command.arg(binary()?).arg("run").arg("--config").arg(&config_file);
         let process = Process::spawn(command, lab.directory().join(format!("gateway-{name}.log")))?;
         Ok(Self {
             process,
