@@ -52,7 +52,11 @@ impl Agent {
         };
         let mut command = namespace.command("taskset");
         command.arg("--cpu-list").arg(processor.to_string());
-        command.arg(binary()?).arg("run").arg("--config").arg(&config_file);
+        command
+            .arg(binary()?)
+            .arg("run")
+            .arg("--config")
+            .arg(&config_file);
         let process = Process::spawn(command, lab.directory().join(format!("gateway-{name}.log")))?;
         Ok(Self {
             process,
