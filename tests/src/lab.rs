@@ -163,12 +163,13 @@ impl Lab {
         self.directory.join("bpf").join(side.letter().to_string())
     }
 
-    /// Lets the gateways route between the hosts without a tunnel, as a baseline.
+    /// Lets the gateways route between the hosts without a tunnel: a default route through each other, as gateways on the internet
+    /// have one.
     pub fn route_in_the_clear(&self) -> Result<()> {
         for side in [Side::A, Side::B] {
-            let (network, via) = (side.other().network(), side.other().outside().to_string());
+            let via = side.other().outside().to_string();
             self.gateway(side)
-                .ip(&["route", "replace", &network, "via", &via])?;
+                .ip(&["route", "replace", "default", "via", &via])?;
         }
         Ok(())
     }
@@ -176,8 +177,7 @@ impl Lab {
     /// Takes back [`Self::route_in_the_clear`].
     pub fn no_route_in_the_clear(&self) -> Result<()> {
         for side in [Side::A, Side::B] {
-            self.gateway(side)
-                .ip(&["route", "del", &side.other().network()])?;
+            self.gateway(side).ip(&["route", "del", "default"])?;
         }
         Ok(())
     }
