@@ -176,6 +176,8 @@ impl Tables {
                     policy
                         .outbound
                         .store(outbound.unwrap_or(NO_SA), Ordering::Release);
+                    // What asked for the SA before it came does not keep the first packet after its end from asking.
+                    policy.acquired.store(0, Ordering::Relaxed);
                 }
             }
         }
@@ -409,5 +411,19 @@ mod tests {
         let second = ACQUIRE_INTERVAL;
         let due = [5, 6, second, second + 5, second + 6, 9 * second].map(|now| policy.may_acquire(now));
         assert_eq!(due, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn the_first_packet_after_the_end_of_an_sa_asks_at_once() {
+        let tables = Tables::new(CAPACITY);
+        tables.apply(policy(0, 0)).expect("in range");
+        let policy = tables.policy(0, 0).expect("installed");
+        assert!(policy.may_acquire(5) && !policy.may_acquire(6));
+        let end = Message::Switch {
+            policy: 0,
+            outbound: None,
+        };
+        tables.apply(end).expect("in range");
+        assert!(policy.may_acquire(7));
     }
 }
