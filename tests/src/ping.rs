@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail};
 
-use crate::Namespace;
+use crate::{Lab, Namespace, Side};
 
 /// What a run of `ping` saw.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +52,15 @@ pub fn ping(
         Some(report) => Ok(report),
         None => bail!("ping: {}{}", text, String::from_utf8_lossy(&output.stderr)),
     }
+}
+
+/// Brings a tunnel up with a single echo request from the host of a side, which must be answered.
+pub fn bring_up(lab: &Lab, from: Side) -> Result<()> {
+    let report = ping(lab.host(from), from.other().host(), 1, 1000, &[])?;
+    if report.received != 1 {
+        bail!("the first ping was not answered");
+    }
+    Ok(())
 }
 
 fn parse(text: &str) -> Option<PingReport> {

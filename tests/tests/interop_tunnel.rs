@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_tests::config::TUNNEL;
 use gateway_tests::iperf::{Load, iperf};
-use gateway_tests::ping::ping;
+use gateway_tests::ping::{bring_up, ping};
 use gateway_tests::{Agent, Config, Lab, Side, StrongSwan, StrongSwanConfig};
 
 fn start(change: impl Fn(Config) -> Config) -> (Agent, StrongSwan, Lab) {
@@ -70,7 +70,7 @@ fn a_tunnel_that_is_always_up_needs_no_traffic() {
 fn a_tunnel_that_strongswan_deletes_comes_back_with_traffic() {
     let (agent, peer, lab) = start(|config| config);
     for round in 0..3 {
-        let report = ping(lab.host(Side::A), Side::B.host(), 5, 20, &[]).unwrap();
+        let report = ping(lab.host(Side::A), Side::B.host(), 5, 200, &[]).unwrap();
         assert_eq!(
             report.lost(),
             0,
@@ -86,6 +86,7 @@ fn a_tunnel_that_strongswan_deletes_comes_back_with_traffic() {
 #[test]
 fn a_tunnel_that_we_delete_is_gone_at_strongswan_too() {
     let (agent, peer, lab) = start(|config| config);
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 3, 20, &[])
             .unwrap()
@@ -102,6 +103,7 @@ fn a_tunnel_that_we_delete_is_gone_at_strongswan_too() {
 #[test]
 fn a_restarted_agent_reaches_a_strongswan_that_still_has_the_old_sas() {
     let (mut agent, peer, lab) = start(|config| config);
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 3, 20, &[])
             .unwrap()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_tests::agent::check;
 use gateway_tests::config::{Quotas, SpdRule, TUNNEL};
-use gateway_tests::ping::ping;
+use gateway_tests::ping::{bring_up, ping};
 use gateway_tests::{Agent, Config, Lab, Side};
 
 /// Exit code of `gateway` for a configuration with mistakes.
@@ -159,6 +159,7 @@ fn a_refused_reload_leaves_the_running_tunnel_alone() {
     let config = Config::new(&lab, Side::A);
     let agent = Agent::start(&lab, Side::A, &config).unwrap();
     let _peer = Agent::start(&lab, Side::B, &Config::new(&lab, Side::B)).unwrap();
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 3, 50, &[])
             .unwrap()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway_tests::agent::binary;
 use gateway_tests::config::TUNNEL;
 use gateway_tests::lab::INSIDE;
-use gateway_tests::ping::ping;
+use gateway_tests::ping::{bring_up, ping};
 use gateway_tests::{Agent, Config, Lab, Side, http, wait};
 
 /// How long a refusal may take.
@@ -115,6 +115,7 @@ fn the_operators_commands_do_what_they_say() {
     );
     assert!(agent.operator(&["up", TUNNEL]).unwrap().status.success());
     agent.wait_tunnel(TUNNEL, "up", Duration::from_secs(5)).unwrap();
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 2, 100, &[])
             .unwrap()
@@ -138,6 +139,7 @@ fn a_tunnel_ends_at_both_ends_when_one_agent_stops() {
     let lab = Lab::new().unwrap();
     let mut a = Agent::start(&lab, Side::A, &Config::new(&lab, Side::A)).unwrap();
     let b = Agent::start(&lab, Side::B, &Config::new(&lab, Side::B)).unwrap();
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 2, 100, &[])
             .unwrap()
@@ -157,6 +159,7 @@ fn a_killed_agent_comes_back() {
     let lab = Lab::new().unwrap();
     let mut a = Agent::start(&lab, Side::A, &Config::new(&lab, Side::A)).unwrap();
     let b = Agent::start(&lab, Side::B, &Config::new(&lab, Side::B)).unwrap();
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 2, 100, &[])
             .unwrap()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway_tests::config::{Bandwidth, GATEWAY, TUNNEL};
 use gateway_tests::iperf::{Load, iperf};
-use gateway_tests::ping::ping;
+use gateway_tests::ping::{bring_up, ping};
 use gateway_tests::stream::Stream;
 use gateway_tests::{Agent, Config, Lab, Side, http};
 
@@ -67,6 +67,7 @@ fn packets_of_every_size_pass_and_tcp_is_not_stalled() {
 #[test]
 fn a_bandwidth_setting_holds_and_a_change_takes_effect_under_traffic() {
     let (a, _b, lab) = pair(|config| config.bandwidth(Bandwidth::Mbps(100)));
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 2, 50, &[])
             .unwrap()
@@ -118,6 +119,7 @@ fn a_reload_touches_only_what_changed() {
     };
     let a = Agent::start(&lab, Side::A, &with_second("one")).unwrap();
     let _b = Agent::start(&lab, Side::B, &Config::new(&lab, Side::B)).unwrap();
+    bring_up(&lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 2, 50, &[])
             .unwrap()
@@ -142,6 +144,12 @@ fn a_reload_touches_only_what_changed() {
 #[test]
 fn metrics_have_every_tunnel_and_survive_a_rekey() {
     let (a, b, lab) = pair(|config| config);
+    // The first one waits for the tunnel; the others follow when it is up.
+    let ten_pings = || {
+        bring_up(&lab, Side::A).unwrap();
+        let report = ping(lab.host(Side::A), Side::B.host(), 9, 20, &[]).unwrap();
+        assert_eq!(report.lost(), 0);
+    };
     let page = a.metrics().unwrap();
     let state = |page: &gateway_tests::metrics::Page, state: &str| {
         page.sum(
@@ -164,12 +172,7 @@ fn metrics_have_every_tunnel_and_survive_a_rekey() {
     };
     assert_eq!(packets(&page, "out"), 0.0);
 
-    assert_eq!(
-        ping(lab.host(Side::A), Side::B.host(), 10, 20, &[])
-            .unwrap()
-            .lost(),
-        0
-    );
+    ten_pings();
     let page = a.metrics().unwrap();
     assert_eq!(state(&page, "up"), Some(1.0));
     assert_eq!((packets(&page, "in"), packets(&page, "out")), (10.0, 10.0));
@@ -182,12 +185,7 @@ fn metrics_have_every_tunnel_and_survive_a_rekey() {
     a.wait_tunnel(TUNNEL, "up", Duration::from_secs(5)).unwrap();
     b.wait_tunnel(TUNNEL, "up", Duration::from_secs(5)).unwrap();
     assert_ne!(a.status().unwrap().tunnel(TUNNEL).unwrap().spis(), before);
-    assert_eq!(
-        ping(lab.host(Side::A), Side::B.host(), 10, 20, &[])
-            .unwrap()
-            .lost(),
-        0
-    );
+    ten_pings();
     let page = a.metrics().unwrap();
     assert_eq!((packets(&page, "in"), packets(&page, "out")), (20.0, 20.0));
     let limit = page.sum("ipsecgw_gateway_info", &[("gateway", GATEWAY)]);
