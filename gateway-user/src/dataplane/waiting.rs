@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::process::{BATCH, Received};
 use super::tables::{Nanoseconds, Policy, Tables};
 
-/// Packets of one policy that may wait, over all workers.
-const PER_POLICY: u32 = 4;
+/// Packets of one policy that may wait, over all workers: what a few hosts send while two messages travel there and back.
+const PER_POLICY: u32 = 16;
 /// How long a packet waits: an exchange with one lost message takes less.
 const PATIENCE: Nanoseconds = 5_000_000_000;
 
