@@ -24,7 +24,7 @@ fn lifetimes(config: Config, ike: u32, ipsec: u32) -> Config {
 
 /// Brings the tunnel up and runs a stream in each direction, one after the other, for half of the time.
 fn stream(lab: &Lab) -> Vec<StreamReport> {
-    bring_up(&lab, Side::A).unwrap();
+    bring_up(lab, Side::A).unwrap();
     assert_eq!(
         ping(lab.host(Side::A), Side::B.host(), 3, 50, &[])
             .unwrap()

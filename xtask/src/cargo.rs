@@ -107,9 +107,14 @@ pub(crate) fn build_gateway(metadata: &Value) -> Result<PathBuf> {
     gateway(metadata)
 }
 
+/// Where cargo builds.
+pub(crate) fn target_directory(metadata: &Value) -> PathBuf {
+    PathBuf::from(text(&metadata["target_directory"]))
+}
+
 /// Where the gateway was built.
 pub(crate) fn gateway(metadata: &Value) -> Result<PathBuf> {
-    let path = Path::new(text(&metadata["target_directory"])).join("release/gateway");
+    let path = target_directory(metadata).join("release/gateway");
     if !path.is_file() {
         bail!("cargo built the gateway, but not at {}", path.display());
     }

@@ -8,6 +8,7 @@
     reason = "a command-line tool speaks on its standard output"
 )]
 
+mod bench;
 mod cargo;
 mod ci;
 mod demo;
@@ -46,6 +47,8 @@ enum Verb {
     Demo(demo::Options),
     /// Run the tests, tier by tier.
     Test(test::Options),
+    /// Measure, and compare with strongSwan and plain forwarding.
+    Bench(bench::Options),
     /// Check the rules that the compiler does not know: dependencies, unsafe, files, kernel ABI.
     Tidy,
     /// Compare the kernel ABI with its recorded version.
@@ -86,6 +89,7 @@ fn run(verb: Verb) -> Result<Outcome> {
         Verb::Setup => setup::run(),
         Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Tidy => tidy::run(),
         Verb::AbiCheck(options) => tidy::abi::run(&options),
         Verb::Ci => ci::run(),
