@@ -411,7 +411,7 @@ fn the_first_packet_waits_for_its_sa() {
     let [a, b] = [Side::A, Side::B].map(|side| Gateway::start(&lab, side, Tunnel::gcm()));
     b.switch_on();
     std::thread::scope(|scope| {
-        let pings = scope.spawn(|| ping(lab.host(Side::A), Side::B.host(), 6, 50, &[]).unwrap());
+        let pings = scope.spawn(|| ping(lab.host(Side::A), Side::B.host(), 18, 20, &[]).unwrap());
         let acquire = DataplaneEvent::Acquire {
             policy: POLICY,
             tunnel: TUNNEL,
@@ -427,7 +427,7 @@ fn the_first_packet_waits_for_its_sa() {
         assert_eq!(a.events(), [acquire]);
         a.switch_on();
         let report = pings.join().unwrap();
-        assert_eq!(report.received, 4, "{report:?}");
+        assert_eq!(report.received, 16, "{report:?}");
         assert!(report.first_ms.is_some(), "{report:?}");
     });
     a.assert_no_frame_is_lost();
