@@ -11,7 +11,7 @@ mod random;
 mod secret;
 
 pub use cipher::{CbcError, CbcKey, Encryption};
-pub use dh::{DhError, DhGroup, DhPrivate};
+pub use dh::{DhError, DhGroup, DhPrivate, KeyExchangeDone, KeyExchangeJob, Response};
 pub use digest::{Hash, Prf};
 pub use random::{RandomSource, SeededRandom};
 pub use secret::{Secret, SharedSecret, ct_eq};

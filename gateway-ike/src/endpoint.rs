@@ -5,6 +5,7 @@ mod commands;
 mod datagram;
 mod ends;
 mod informational;
+mod jobs;
 mod phase1;
 mod phase2;
 mod reports;
@@ -17,9 +18,10 @@ use std::time::{Duration, Instant};
 use gateway_common::Spi;
 
 use crate::config::{ConnectionConfig, ConnectionId, PairIndex};
-use crate::crypto::{RandomSource, SeededRandom};
+use crate::crypto::{KeyExchangeDone, KeyExchangeJob, RandomSource, SeededRandom};
 use crate::event::{ChildId, Event, IkeSaSnapshot, Totals, Transmit, TransmitKind};
 use crate::ike_sa::{IkeSa, SaKey, random_u32};
+use crate::jobs::{JobId, Jobs};
 use crate::outbox::Outbox;
 use crate::policy::{RekeyPolicy, RetransmitPolicy};
 use crate::timer::Timers;
@@ -101,7 +103,8 @@ enum Timer {
 ///
 /// After every `handle_*` call and every command the driver drains [`Endpoint::poll_event`], then [`Endpoint::poll_transmit`],
 /// then asks for [`Endpoint::poll_timeout`]. The order is part of the contract: an inbound SA must be installed (an event) before
-/// the reply that lets the peer use it leaves (a transmit).
+/// the reply that lets the peer use it leaves (a transmit). As far as it has threads for them it takes jobs from
+/// [`Endpoint::poll_job`], whenever it likes, and hands each result to [`Endpoint::handle_job`].
 #[derive(Debug)]
 pub struct Endpoint {
     config: EndpointConfig,
@@ -117,6 +120,7 @@ pub struct Endpoint {
     child_owners: BTreeMap<ChildId, ConnectionId>,
     inbound_spis: BTreeSet<Spi>,
     timers: Timers<Timer>,
+    jobs: Jobs<jobs::JobOwner>,
     outbox: Outbox,
     reports: Reports,
     totals: Totals,
@@ -138,6 +142,7 @@ impl Endpoint {
             child_owners: BTreeMap::new(),
             inbound_spis: BTreeSet::new(),
             timers: Timers::new(),
+            jobs: Jobs::new(),
             outbox: Outbox::default(),
             reports: Reports::default(),
             totals: Totals::default(),
@@ -195,6 +200,17 @@ impl Endpoint {
     /// The time of [`Endpoint::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.on_timeout(now);
+    }
+
+    /// A job of [`Endpoint::poll_job`] is done. The result of a job whose SA is gone is dropped.
+    pub fn handle_job(&mut self, now: Instant, id: JobId, done: KeyExchangeDone) {
+        self.on_job(now, id, done);
+    }
+
+    /// The next key exchange to compute, those of established peers first.
+    #[must_use]
+    pub fn poll_job(&mut self) -> Option<(JobId, KeyExchangeJob)> {
+        self.next_job()
     }
 
     /// The next thing to install, remove or record, in order.

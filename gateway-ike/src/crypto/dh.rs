@@ -10,6 +10,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{RandomSource, SharedSecret, UnknownAlgorithm, modp};
 
+mod job;
+
+pub use job::{KeyExchangeDone, KeyExchangeJob, Response};
+
 /// Groups that a peer can be configured with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DhGroup {
@@ -77,7 +81,12 @@ impl DhGroup {
             .find(|group| u64::from(group.number()) == number)
     }
 
-    /// Octets of a public value and of the shared secret.
+    /// Octets of what a responder sends.
+    pub const fn response_len(self) -> usize {
+        self.public_len()
+    }
+
+    /// Octets of a public value, as an initiator sends it.
     pub const fn public_len(self) -> usize {
         match self {
             Self::Modp768 => 96,
@@ -89,6 +98,22 @@ impl DhGroup {
         }
     }
 
+    /// Checks of an initiator's public value that cost next to nothing. What passes may still be refused by the agreement.
+    ///
+    /// # Errors
+    /// The value has the wrong length.
+    pub const fn check(self, public: &[u8]) -> Result<(), DhError> {
+        check_length(public, self.public_len())
+    }
+
+    /// The same for what a responder sent.
+    ///
+    /// # Errors
+    /// As for [`DhGroup::check`].
+    pub const fn check_response(self, public: &[u8]) -> Result<(), DhError> {
+        check_length(public, self.response_len())
+    }
+
     /// Whether an operator should be warned (RFC 8247 section 2.4: MUST NOT or SHOULD NOT).
     pub const fn is_weak(self) -> bool {
         matches!(
@@ -96,6 +121,16 @@ impl DhGroup {
             Self::Modp768 | Self::Modp1024 | Self::Modp1536 | Self::Modp2048_256
         )
     }
+}
+
+const fn check_length(public: &[u8], expected: usize) -> Result<(), DhError> {
+    if public.len() == expected {
+        return Ok(());
+    }
+    Err(DhError::WrongLength {
+        expected,
+        got: public.len(),
+    })
 }
 
 impl fmt::Display for DhGroup {
@@ -134,14 +169,32 @@ pub struct DhPrivate {
 }
 
 impl DhPrivate {
-    /// Draws an exponent and computes the public value, [`DhGroup::public_len`] octets in network byte order.
+    /// Draws a private value and computes the public one, [`DhGroup::public_len`] octets in network byte order.
     pub fn generate(group: DhGroup, random: &mut impl RandomSource) -> (Self, Vec<u8>) {
+        let private = Self::draw(group, random);
+        let public = private.public();
+        (private, public)
+    }
+
+    /// Draws a private value.
+    fn draw(group: DhGroup, random: &mut impl RandomSource) -> Self {
         let mut octets = Zeroizing::new([0; 32]);
         random.fill(octets.as_mut_slice());
         octets[0] |= 0x80;
         let exponent = Zeroizing::new(U256::from_be_slice(octets.as_slice()));
-        let public = with_modp(group, PowerOfGenerator(&exponent));
-        (Self { group, exponent }, public)
+        Self { group, exponent }
+    }
+
+    /// The public value.
+    fn public(&self) -> Vec<u8> {
+        with_modp(self.group, PowerOfGenerator(&self.exponent))
+    }
+
+    /// A responder's answer to the public value `peer` of an initiator.
+    fn respond(self, peer: &[u8]) -> Result<Response, DhError> {
+        let public = self.public();
+        let shared = self.agree(peer)?;
+        Ok(Response { public, shared })
     }
 
     /// The group.
@@ -156,13 +209,7 @@ impl DhPrivate {
     /// # Errors
     /// The public value has the wrong length or is one that would give the secret away.
     pub fn agree(self, peer: &[u8]) -> Result<SharedSecret, DhError> {
-        let expected = self.group.public_len();
-        if peer.len() != expected {
-            return Err(DhError::WrongLength {
-                expected,
-                got: peer.len(),
-            });
-        }
+        check_length(peer, self.group.response_len())?;
         with_modp(
             self.group,
             PowerOfPeer {

@@ -194,26 +194,35 @@ impl Pair {
         self.settle();
     }
 
-    /// Drains both ends as the driver does.
+    /// Drains both ends as the driver does; key exchanges take no time.
     fn settle(&mut self) {
         for end in [End::A, End::B] {
-            let now = self.now - self.start;
-            let node = self.node_mut(end);
-            while let Some(event) = node.endpoint.poll_event() {
-                node.on_event(now, event);
-            }
-            while let Some(transmit) = self.node_mut(end).endpoint.poll_transmit() {
-                let cargo = match transmit.kind {
-                    TransmitKind::NatKeepalive => {
-                        self.keepalives += 1;
-                        Cargo::Keepalive
-                    }
-                    TransmitKind::Ike => Cargo::Ike(transmit.payload),
-                };
-                self.transmit(end, transmit.local, transmit.peer, cargo);
+            self.drain(end);
+            while let Some((id, job)) = self.node_mut(end).endpoint.poll_job() {
+                let now = self.now;
+                self.node_mut(end).endpoint.handle_job(now, id, job.run());
+                self.drain(end);
             }
         }
         self.note_void();
+    }
+
+    fn drain(&mut self, end: End) {
+        let now = self.now - self.start;
+        let node = self.node_mut(end);
+        while let Some(event) = node.endpoint.poll_event() {
+            node.on_event(now, event);
+        }
+        while let Some(transmit) = self.node_mut(end).endpoint.poll_transmit() {
+            let cargo = match transmit.kind {
+                TransmitKind::NatKeepalive => {
+                    self.keepalives += 1;
+                    Cargo::Keepalive
+                }
+                TransmitKind::Ike => Cargo::Ike(transmit.payload),
+            };
+            self.transmit(end, transmit.local, transmit.peer, cargo);
+        }
     }
 
     /// Notes the SAs that one end seals with and the other does not have.
