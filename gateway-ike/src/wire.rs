@@ -4,13 +4,16 @@
 //! in the size of the datagram and allocates in proportion to it; what an attacker may repeat (payloads, proposals, transforms,
 //! attributes, SPIs) has a cap. Parse and emit of one format sit side by side, and emitting what was parsed gives the same octets.
 
+mod attribute;
 mod cursor;
 mod error;
 mod header;
 mod registry;
 pub mod v1;
+pub mod v2;
 pub mod vendor;
 
+pub use attribute::{Attribute, MAX_ATTRIBUTES};
 pub use cursor::{LengthSlot, Reader, Writer};
 pub use error::WireError;
 pub use header::{Flags, Header, IkeSpi, Version};

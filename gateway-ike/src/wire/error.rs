@@ -1,5 +1,7 @@
 //! Why octets do not parse, or a message cannot be written.
 
+use super::PayloadType;
+
 /// A malformed datagram, or a message whose parts exceed what the format can carry.
 ///
 /// Carries names and numbers only, never octets of the peer, so it is safe to log.
@@ -38,6 +40,13 @@ pub enum WireError {
         what: &'static str,
         /// Its value.
         got: u32,
+    },
+    /// A payload that its sender wants understood or the message refused, and that we do not know: IKEv2 answers a request with
+    /// UNSUPPORTED_CRITICAL_PAYLOAD and this number (RFC 7296 section 2.5).
+    #[error("unknown critical payload {}", payload.0)]
+    CriticalPayload {
+        /// Its number.
+        payload: PayloadType,
     },
     /// Well formed as far as we can tell, in a dialect that we do not read (a DOI, a situation).
     #[error("unsupported {what} {got}")]

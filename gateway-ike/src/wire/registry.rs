@@ -93,6 +93,11 @@ impl PayloadType {
     pub const fn is_v2(self) -> bool {
         self.0 >= 32 && self.0 <= 54
     }
+
+    /// Whether the number belongs to the payloads of IKEv1, which IKEv2 will never assign (RFC 7296 section 3.2: 1 to 32).
+    pub const fn is_v1(self) -> bool {
+        self.0 >= 1 && self.0 <= 32
+    }
 }
 
 open_number! {
@@ -113,7 +118,10 @@ open_number! {
         CREATE_CHILD_SA = 36,
         INFORMATIONAL = 37,
         IKE_SESSION_RESUME = 38,
+        /// RFC 9242.
         IKE_INTERMEDIATE = 43,
+        /// RFC 9370 section 2.2.4.
+        IKE_FOLLOWUP_KE = 44,
     }
 }
 

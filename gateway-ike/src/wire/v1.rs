@@ -9,7 +9,8 @@ mod payload;
 mod registry;
 mod sa;
 
-pub use attribute::{Attribute, LifeAttributes, Lifetimes};
+pub use super::attribute::{Attribute, MAX_ATTRIBUTES};
+pub use attribute::{LifeAttributes, Lifetimes};
 pub use builder::MessageBuilder;
 pub use id::IdPayload;
 pub use message::{Message, ParsedPayload, Protection};
@@ -28,8 +29,6 @@ pub const MAX_PAYLOADS: usize = 64;
 pub const MAX_PROPOSALS: usize = 32;
 /// Transforms that we read in one SA payload, over all its proposals.
 pub const MAX_TRANSFORMS: usize = 255;
-/// Attributes that we read in one transform. RFC 2409 defines 16, RFC 2407 and its successors 12; life types may repeat.
-pub const MAX_ATTRIBUTES: usize = 32;
 /// SPIs that we read in one Delete payload.
 pub const MAX_DELETED_SPIS: usize = 128;
 /// Octets of the longest SPI: the two cookies of an ISAKMP SA (RFC 2408 section 3.5).
