@@ -9,7 +9,7 @@ use std::time::Instant;
 use gateway_common::Spi;
 
 use crate::config::{PairIndex, SelectorPair};
-use crate::event::ChildId;
+use crate::event::{ChildId, Served};
 
 /// What a Child SA is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub(crate) enum Use {
 /// What the engine remembers of a Child SA. The keys are the data plane's.
 #[derive(Debug)]
 pub(crate) struct Child {
-    pub(crate) pair: PairIndex,
-    pub(crate) selectors: SelectorPair,
+    /// Never empty.
+    pub(crate) serves: Vec<Served>,
     /// Ours: packets of the peer carry it.
     pub(crate) inbound: Spi,
     /// The peer's: what a Delete of the peer names.
@@ -41,6 +41,23 @@ pub(crate) struct Child {
     pub(crate) installed_at: Instant,
     pub(crate) rekey_at: Instant,
     pub(crate) expires_at: Instant,
+}
+
+impl Child {
+    /// Whether it serves exactly these selectors.
+    pub(crate) fn has(&self, selectors: SelectorPair) -> bool {
+        self.serves.iter().any(|served| served.selectors == selectors)
+    }
+
+    /// Whether it serves a selector pair, or a part of it.
+    pub(crate) fn is_for(&self, pair: PairIndex) -> bool {
+        self.serves.iter().any(|served| served.pair == pair)
+    }
+
+    /// Whether both serve some of the same selectors.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.serves.iter().any(|served| other.has(served.selectors))
+    }
 }
 
 /// What confirming a Child SA changed.
@@ -90,14 +107,14 @@ impl Children {
     /// The Child SA that seals for `pair`.
     pub(crate) fn current(&self, pair: PairIndex) -> Option<(ChildId, &Child)> {
         self.iter()
-            .filter(|(_, child)| child.pair == pair && child.usage == Use::Current)
+            .filter(|(_, child)| child.is_for(pair) && child.usage == Use::Current)
             .last()
     }
 
-    /// The Child SA that seals for exactly these selectors.
+    /// The Child SA that seals for these selectors.
     pub(crate) fn current_for(&self, selectors: SelectorPair) -> Option<ChildId> {
         self.iter()
-            .filter(|(_, child)| child.selectors == selectors && child.usage == Use::Current)
+            .filter(|(_, child)| child.has(selectors) && child.usage == Use::Current)
             .map(|(id, _)| id)
             .last()
     }
@@ -105,9 +122,7 @@ impl Children {
     /// The Child SA for exactly these selectors that we negotiated and that the peer is about to install.
     pub(crate) fn settling_for(&self, selectors: SelectorPair) -> Option<ChildId> {
         self.iter()
-            .filter(|(_, child)| {
-                child.selectors == selectors && child.usage == Use::Unconfirmed && child.initiator
-            })
+            .filter(|(_, child)| child.has(selectors) && child.usage == Use::Unconfirmed && child.initiator)
             .map(|(id, _)| id)
             .last()
     }
@@ -126,7 +141,7 @@ impl Children {
             return Vec::new();
         };
         self.iter()
-            .filter(|(_, child)| child.initiator && child.selectors == used.selectors)
+            .filter(|(_, child)| child.initiator && child.overlaps(used))
             .filter_map(|(_, child)| child.replaces)
             .filter(|old| *old < id && self.by_id.contains_key(old))
             .collect()
@@ -134,42 +149,42 @@ impl Children {
 
     /// The peer has proven that it has its half of `id`.
     ///
-    /// An older Child SA that is confirmed late (its last message was delayed) does not take over from a newer one.
+    /// An older Child SA that is confirmed late (its last message was delayed) does not take over from newer ones.
     pub(crate) fn confirm(&mut self, id: ChildId) -> Confirmed {
-        let Some(child) = self.by_id.get(&id) else {
+        let Some(child) = self.by_id.get_mut(&id) else {
             return Confirmed::default();
         };
         if child.usage != Use::Unconfirmed {
             return Confirmed::default();
         }
-        let selectors = child.selectors;
-        let newer = self
-            .by_id
-            .range(id..)
-            .skip(1)
-            .any(|(_, other)| other.selectors == selectors && other.usage != Use::Unconfirmed);
-        if newer {
-            if let Some(child) = self.by_id.get_mut(&id) {
+        child.usage = Use::Current;
+        let superseded: Vec<_> = self
+            .iter()
+            .filter(|(_, child)| child.usage == Use::Current)
+            .map(|(id, _)| id)
+            .filter(|&id| self.is_superseded(id))
+            .collect();
+        for old in &superseded {
+            if let Some(child) = self.by_id.get_mut(old) {
                 child.usage = Use::Superseded;
-            }
-            return Confirmed {
-                in_use: false,
-                superseded: vec![id],
-            };
-        }
-        let mut superseded = Vec::new();
-        for (&other, child) in &mut self.by_id {
-            if other == id {
-                child.usage = Use::Current;
-            } else if child.selectors == selectors && child.usage == Use::Current {
-                child.usage = Use::Superseded;
-                superseded.push(other);
             }
         }
         Confirmed {
-            in_use: true,
+            in_use: !superseded.contains(&id),
             superseded,
         }
+    }
+
+    /// Whether newer confirmed Child SAs serve everything that `id` serves.
+    fn is_superseded(&self, id: ChildId) -> bool {
+        let newer = |selectors| {
+            self.by_id
+                .range(id..)
+                .skip(1)
+                .any(|(_, other)| other.has(selectors) && other.usage != Use::Unconfirmed)
+        };
+        self.find(id)
+            .is_some_and(|child| child.serves.iter().all(|served| newer(served.selectors)))
     }
 }
 
@@ -181,11 +196,13 @@ mod tests {
 
     fn child(spi: u32) -> Child {
         Child {
-            pair: PairIndex(0),
-            selectors: SelectorPair {
-                local: "10.0.0.0/24".parse().unwrap(),
-                peer: "10.1.0.0/24".parse().unwrap(),
-            },
+            serves: vec![Served {
+                pair: PairIndex(0),
+                selectors: SelectorPair {
+                    local: "10.0.0.0/24".parse().unwrap(),
+                    peer: "10.1.0.0/24".parse().unwrap(),
+                },
+            }],
             inbound: Spi::new(spi).unwrap(),
             outbound: Spi::new(spi + 1000).unwrap(),
             usage: Use::Unconfirmed,

@@ -29,6 +29,10 @@ pub enum Identity {
     Ipv4(Ipv4Addr),
     /// ID_FQDN.
     Fqdn(String),
+    /// ID_USER_FQDN of IKEv1, ID_RFC822_ADDR of IKEv2.
+    UserFqdn(String),
+    /// ID_KEY_ID: octets that mean something to the two ends only.
+    KeyId(Vec<u8>),
 }
 
 impl Identity {
@@ -37,6 +41,16 @@ impl Identity {
         match self {
             Self::Ipv4(address) => IdPayload::from_address(IpAddr::V4(*address)),
             Self::Fqdn(name) => IdPayload::from_fqdn(name),
+            Self::UserFqdn(name) => IdPayload {
+                id_type: IdType::USER_FQDN,
+                ..IdPayload::from_fqdn(name)
+            },
+            Self::KeyId(octets) => IdPayload {
+                id_type: IdType::KEY_ID,
+                protocol: 0,
+                port: 0,
+                data: octets.clone(),
+            },
         }
     }
 
@@ -47,14 +61,17 @@ impl Identity {
             (payload.protocol, payload.port),
             (0 | IPPROTO_UDP, 0) | (IPPROTO_UDP, 500 | 4500)
         );
+        let named = |id_type, name: &str| {
+            payload.id_type == id_type
+                && payload
+                    .name()
+                    .is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+        };
         let same = match self {
             Self::Ipv4(address) => payload.address() == Some(IpAddr::V4(*address)),
-            Self::Fqdn(name) => {
-                payload.id_type == IdType::FQDN
-                    && payload
-                        .name()
-                        .is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
-            }
+            Self::Fqdn(name) => named(IdType::FQDN, name),
+            Self::UserFqdn(name) => named(IdType::USER_FQDN, name),
+            Self::KeyId(octets) => payload.id_type == IdType::KEY_ID && payload.data == *octets,
         };
         unrestricted && same
     }
@@ -64,7 +81,11 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ipv4(address) => address.fmt(f),
-            Self::Fqdn(name) => f.write_str(name),
+            Self::Fqdn(name) | Self::UserFqdn(name) => f.write_str(name),
+            Self::KeyId(octets) => {
+                f.write_str("keyid:")?;
+                octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+            }
         }
     }
 }
@@ -96,6 +117,22 @@ impl fmt::Debug for Psk {
 pub enum IkeVersion {
     /// RFC 2409.
     V1,
+    /// RFC 7296.
+    V2,
+    /// Initiates IKEv2 and answers both. Never falls back by itself.
+    Any,
+}
+
+impl IkeVersion {
+    /// Whether a peer may start IKEv1.
+    pub const fn answers_v1(self) -> bool {
+        matches!(self, Self::V1 | Self::Any)
+    }
+
+    /// Whether a peer may start IKEv2, which is also what we initiate then.
+    pub const fn answers_v2(self) -> bool {
+        matches!(self, Self::V2 | Self::Any)
+    }
 }
 
 /// Phase 1 exchange of IKEv1.
@@ -103,6 +140,8 @@ pub enum IkeVersion {
 pub enum Phase1Mode {
     /// Identity Protection exchange, RFC 2409 section 5.4.
     Main,
+    /// Aggressive exchange, RFC 2409 section 5.4: the identities travel in the clear, and so does a hash of the pre-shared key.
+    Aggressive,
 }
 
 /// Algorithms of an IKE SA.
@@ -110,16 +149,20 @@ pub enum Phase1Mode {
 pub struct IkeProposal {
     /// Cipher of the IKE messages.
     pub encryption: Encryption,
-    /// Hash; its HMAC is the PRF.
+    /// Hash; its HMAC is the PRF and, for IKEv2 without AEAD, the integrity algorithm.
     pub hash: Hash,
     /// Diffie-Hellman group.
     pub group: DhGroup,
+    /// A further key exchange of RFC 9370, such as ML-KEM-768. IKEv2 only.
+    pub additional: Option<DhGroup>,
 }
 
 impl fmt::Display for IkeProposal {
     /// "aes-128/sha1/group14".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.encryption, self.hash, self.group)
+        write!(f, "{}/{}/{}", self.encryption, self.hash, self.group)?;
+        self.additional
+            .map_or(Ok(()), |additional| write!(f, "+{additional}"))
     }
 }
 
@@ -127,12 +170,25 @@ impl fmt::Display for IkeProposal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the registry's")]
 pub enum EspCipher {
+    Des,
     TripleDes,
     Aes128Cbc,
     Aes192Cbc,
     Aes256Cbc,
     Aes128Gcm16,
+    Aes192Gcm16,
     Aes256Gcm16,
+    ChaCha20Poly1305,
+}
+
+impl EspCipher {
+    /// Whether the cipher brings its own integrity.
+    pub const fn is_aead(self) -> bool {
+        matches!(
+            self,
+            Self::Aes128Gcm16 | Self::Aes192Gcm16 | Self::Aes256Gcm16 | Self::ChaCha20Poly1305
+        )
+    }
 }
 
 /// Integrity algorithm of an ESP SA with a CBC cipher.
@@ -142,6 +198,8 @@ pub enum EspIntegrity {
     HmacMd5,
     HmacSha1,
     HmacSha2_256,
+    HmacSha2_384,
+    HmacSha2_512,
 }
 
 /// Algorithms of an ESP SA. `integrity` is `None` exactly for AEAD ciphers.
@@ -153,22 +211,51 @@ pub struct EspProposal {
     pub integrity: Option<EspIntegrity>,
 }
 
+impl EspProposal {
+    /// Octets of encryption key (for an AEAD with its salt, RFC 4106 section 8.1, RFC 7634 section 2) and of integrity key.
+    pub const fn key_lengths(&self) -> (usize, usize) {
+        let encryption = match self.cipher {
+            EspCipher::Des => 8,
+            EspCipher::TripleDes | EspCipher::Aes192Cbc => 24,
+            EspCipher::Aes128Cbc => 16,
+            EspCipher::Aes256Cbc => 32,
+            EspCipher::Aes128Gcm16 => 16 + 4,
+            EspCipher::Aes192Gcm16 => 24 + 4,
+            EspCipher::Aes256Gcm16 | EspCipher::ChaCha20Poly1305 => 32 + 4,
+        };
+        let integrity = match self.integrity {
+            None => 0,
+            Some(EspIntegrity::HmacMd5) => 16,
+            Some(EspIntegrity::HmacSha1) => 20,
+            Some(EspIntegrity::HmacSha2_256) => 32,
+            Some(EspIntegrity::HmacSha2_384) => 48,
+            Some(EspIntegrity::HmacSha2_512) => 64,
+        };
+        (encryption, integrity)
+    }
+}
+
 impl fmt::Display for EspProposal {
     /// "aes-128/sha1", "aes-256-gcm".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.cipher {
+            EspCipher::Des => "des",
             EspCipher::TripleDes => "3des",
             EspCipher::Aes128Cbc => "aes-128",
             EspCipher::Aes192Cbc => "aes-192",
             EspCipher::Aes256Cbc => "aes-256",
             EspCipher::Aes128Gcm16 => "aes-128-gcm",
+            EspCipher::Aes192Gcm16 => "aes-192-gcm",
             EspCipher::Aes256Gcm16 => "aes-256-gcm",
+            EspCipher::ChaCha20Poly1305 => "chacha20-poly1305",
         })?;
         match self.integrity {
             None => Ok(()),
             Some(EspIntegrity::HmacMd5) => f.write_str("/md5"),
             Some(EspIntegrity::HmacSha1) => f.write_str("/sha1"),
             Some(EspIntegrity::HmacSha2_256) => f.write_str("/sha2-256"),
+            Some(EspIntegrity::HmacSha2_384) => f.write_str("/sha2-384"),
+            Some(EspIntegrity::HmacSha2_512) => f.write_str("/sha2-512"),
         }
     }
 }
@@ -189,6 +276,35 @@ pub struct ChildLifetime {
     pub time: Duration,
     /// Kilobytes (1,024 octets) per SA; `None` for no limit.
     pub kilobytes: Option<u32>,
+}
+
+/// Dead peer detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DpdConfig {
+    /// Idle time before the peer is asked whether it is there.
+    pub delay: Duration,
+    /// What happens when it is not.
+    pub action: DpdAction,
+}
+
+/// What becomes of a tunnel whose peer is dead. All its SAs end in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DpdAction {
+    /// Nothing more happens until somebody asks.
+    Clear,
+    /// The tunnel is brought up again at once, and again until it is up.
+    Restart,
+    /// The next packet brings the tunnel up again.
+    Hold,
+}
+
+/// Extended sequence numbers (RFC 4303 section 2.2.1). IKEv2 only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Esn {
+    /// Neither offered nor accepted.
+    Off,
+    /// Offered after sequence numbers of 32 bits; as responder the peer's order decides.
+    Allow,
 }
 
 /// Everything the engine knows about one tunnel.
@@ -229,6 +345,12 @@ pub struct ConnectionConfig {
     pub keep_up: bool,
     /// True: behaves as if a NAT were in between, so that ESP always travels in UDP.
     pub force_udp_encapsulation: bool,
-    /// Dead peer detection (RFC 3706): idle time before a probe; `None`: off, probes are still answered.
-    pub dpd_delay: Option<Duration>,
+    /// Dead peer detection (RFC 3706, RFC 7296 section 2.4); `None`: off, probes are still answered.
+    pub dpd: Option<DpdConfig>,
+    /// Extended sequence numbers.
+    pub esn: Esn,
+    /// IKEv2: how often the two ends authenticate anew, make-before-break; `None`: never.
+    pub reauthentication: Option<Duration>,
+    /// Whether IKE messages may travel in fragments (RFC 7383 and its predecessor of IKEv1).
+    pub fragmentation: bool,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gateway_common::Spi;
 
-use crate::config::{ConnectionId, EspProposal, PairIndex, SelectorPair};
+use crate::config::{ConnectionId, EspProposal, IkeVersion, PairIndex, SelectorPair};
 use crate::crypto::Secret;
 use crate::diagnosis::Diagnosis;
 use crate::wire::IkeSpi;
@@ -56,6 +56,15 @@ pub struct UdpEncapsulation {
     pub peer_port: u16,
 }
 
+/// A selector pair of the tunnel that a Child SA serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Its index in the tunnel.
+    pub pair: PairIndex,
+    /// Its ranges.
+    pub selectors: SelectorPair,
+}
+
 /// A Child SA as the data plane needs it.
 #[derive(Debug)]
 pub struct ChildSa {
@@ -63,10 +72,8 @@ pub struct ChildSa {
     pub id: ChildId,
     /// The tunnel.
     pub connection: ConnectionId,
-    /// The selector pair of the tunnel that it serves.
-    pub pair: PairIndex,
-    /// The negotiated selectors.
-    pub selectors: SelectorPair,
+    /// The selector pairs of the tunnel that it serves: one, except as responder of IKEv2. Never empty.
+    pub serves: Vec<Served>,
     /// Our outer address.
     pub local: Ipv4Addr,
     /// The peer's outer address.
@@ -75,6 +82,8 @@ pub struct ChildSa {
     pub encapsulation: Option<UdpEncapsulation>,
     /// Algorithms.
     pub proposal: EspProposal,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
     /// From the peer to us.
     pub inbound: EspSa,
     /// From us to the peer.
@@ -90,10 +99,12 @@ pub struct ChildSa {
 /// What the driver must know or do. Events come in the order in which they must be carried out.
 #[derive(Debug)]
 pub enum Event {
-    /// Phase 1 finished.
+    /// An IKE SA is established.
     IkeUp {
         /// The tunnel.
         connection: ConnectionId,
+        /// What the two ends speak: [`IkeVersion::V1`] or [`IkeVersion::V2`].
+        version: IkeVersion,
         /// The SPIs (cookies), initiator's first.
         spis: (IkeSpi, IkeSpi),
         /// Whether we initiated.

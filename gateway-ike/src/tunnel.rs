@@ -1,11 +1,11 @@
 //! What the endpoint holds for one configured tunnel, beside its IKE SAs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::child::Children;
-use crate::config::{ConnectionConfig, SelectorPair};
+use crate::config::{ConnectionConfig, PairIndex, SelectorPair};
 use crate::ike_sa::SaKey;
 use crate::v1::quick_mode::Want;
 
@@ -27,6 +27,8 @@ pub(crate) struct Tunnel {
     pub(crate) initiating: Option<SaKey>,
     /// When the peer last proved to be there, by IKE or ESP.
     pub(crate) heard: Instant,
+    /// Pairs that were up when the peer was found dead, and that [`crate::config::DpdAction::Restart`] brings back.
+    pub(crate) restarting: BTreeSet<PairIndex>,
     failures: u32,
 }
 
@@ -39,6 +41,7 @@ impl Tunnel {
             established: Vec::new(),
             initiating: None,
             heard: now,
+            restarting: BTreeSet::new(),
             failures: 0,
         }
     }
@@ -46,6 +49,18 @@ impl Tunnel {
     /// The IKE SA that new exchanges use.
     pub(crate) fn current_sa(&self) -> Option<SaKey> {
         self.established.last().copied()
+    }
+
+    /// All selector pairs of the tunnel.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = PairIndex> {
+        (0..=u16::MAX)
+            .zip(&self.config.selectors)
+            .map(|(pair, _)| PairIndex(pair))
+    }
+
+    /// Whether a pair is brought up without anybody asking.
+    pub(crate) fn shall_be_up(&self, pair: PairIndex) -> bool {
+        self.config.may_initiate && (self.config.keep_up || self.restarting.contains(&pair))
     }
 
     /// How long to wait after one more failure.
@@ -82,7 +97,10 @@ pub(crate) fn keeps_sas(old: &ConnectionConfig, new: &ConnectionConfig) -> bool 
         may_initiate: _,
         keep_up: _,
         force_udp_encapsulation,
-        dpd_delay: _,
+        dpd: _,
+        esn,
+        reauthentication: _,
+        fragmentation: _,
     } = old;
     *local == new.local
         && *peer == new.peer
@@ -96,6 +114,7 @@ pub(crate) fn keeps_sas(old: &ConnectionConfig, new: &ConnectionConfig) -> bool 
         && *esp_proposals == new.esp_proposals
         && *pfs == new.pfs
         && *child_lifetime == new.child_lifetime
+        && *esn == new.esn
         && *force_udp_encapsulation == new.force_udp_encapsulation
         && new.selectors.starts_with(selectors)
 }

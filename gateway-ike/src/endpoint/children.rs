@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Endpoint, Timer};
 use crate::child::{Child, Use};
-use crate::event::{ChildId, ChildSa, Event};
+use crate::event::{ChildId, ChildSa, Event, Served};
 use crate::ike_sa::SaKey;
 use crate::v1::informational::delete_esp;
 use crate::v1::nat_traversal::Path;
@@ -42,11 +42,11 @@ impl Endpoint {
         let children = &mut self.tunnels.get_mut(&connection)?.children;
         // It may have ended while its successor was negotiated.
         let replaces = replaces.filter(|&old| children.find(old).is_some());
+        let serves = vec![Served { pair, selectors }];
         let id = ChildId(self.next_child);
         self.next_child += 1;
         let child = Child {
-            pair,
-            selectors,
+            serves: serves.clone(),
             inbound: inbound.spi,
             outbound: outbound.spi,
             usage: Use::Unconfirmed,
@@ -64,12 +64,12 @@ impl Endpoint {
         let child = Box::new(ChildSa {
             id,
             connection,
-            pair,
-            selectors,
+            serves,
             local: *path.local.ip(),
             peer: *path.peer.ip(),
             encapsulation,
             proposal: choice.proposal,
+            esn: false,
             inbound,
             outbound,
             rekey_at,
@@ -94,7 +94,7 @@ impl Endpoint {
         };
         let older = children
             .find(id)
-            .and_then(|child| children.current_for(child.selectors))
+            .and_then(|child| children.current_for(child.serves.first()?.selectors))
             .and_then(|older| children.find(older));
         let wait = match older {
             Some(older) => SETTLE_RENEWED.min(older.expires_at.saturating_duration_since(now) / 2),
@@ -118,8 +118,13 @@ impl Endpoint {
             self.outbox.event(Event::UseOutbound { child: id });
             tunnel.succeeded();
             let may_initiate = tunnel.config.may_initiate;
-            if let Some(child) = tunnel.children.find(id).filter(|_| may_initiate) {
-                self.timers.set(Timer::ChildRekey(id), child.rekey_at.max(now));
+            if let Some(child) = tunnel.children.find(id) {
+                for served in &child.serves {
+                    tunnel.restarting.remove(&served.pair);
+                }
+                if may_initiate {
+                    self.timers.set(Timer::ChildRekey(id), child.rekey_at.max(now));
+                }
             }
         }
         for old in confirmed.superseded {

@@ -28,8 +28,8 @@ impl Endpoint {
             .entry(id)
             .or_insert_with(|| Tunnel::new(Arc::clone(&config), now));
         tunnel.config = Arc::clone(&config);
-        if let Some(delay) = config.dpd_delay.filter(|_| tunnel.current_sa().is_some()) {
-            self.timers.set(Timer::Dpd(id), now + delay);
+        if let Some(dpd) = config.dpd.filter(|_| tunnel.current_sa().is_some()) {
+            self.timers.set(Timer::Dpd(id), now + dpd.delay);
         }
         if config.keep_up {
             self.timers.set(Timer::Retry(id), now);
@@ -75,12 +75,18 @@ impl Endpoint {
             return;
         };
         if tunnel.config.may_initiate && found.usage == crate::child::Use::Current {
-            let want = Want {
-                pair: found.pair,
-                selectors: found.selectors,
-                replaces: Some(child),
-            };
-            self.want(now, connection, want);
+            let wants: Vec<_> = found
+                .serves
+                .iter()
+                .map(|served| Want {
+                    pair: served.pair,
+                    selectors: served.selectors,
+                    replaces: Some(child),
+                })
+                .collect();
+            for want in wants {
+                self.want(now, connection, want);
+            }
         }
     }
 
@@ -125,11 +131,9 @@ impl Endpoint {
         let Some(tunnel) = self.tunnels.get(&id) else {
             return;
         };
-        if !tunnel.config.keep_up {
-            return;
-        }
-        for (pair, _) in (0..=u16::MAX).zip(&Arc::clone(&tunnel.config).selectors) {
-            self.on_initiate(now, id, PairIndex(pair));
+        let pairs: Vec<_> = tunnel.pairs().filter(|&pair| tunnel.shall_be_up(pair)).collect();
+        for pair in pairs {
+            self.on_initiate(now, id, pair);
         }
     }
 
@@ -138,7 +142,7 @@ impl Endpoint {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        if tunnel.config.keep_up && tunnel.config.may_initiate {
+        if tunnel.pairs().any(|pair| tunnel.shall_be_up(pair)) {
             let wait = tunnel.back_off();
             self.timers.set(Timer::Retry(id), now + wait);
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Endpoint;
+use crate::config::{IkeVersion, Phase1Mode};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::ike_sa::SaKey;
 use crate::v1::nat_traversal::Path;
@@ -71,15 +72,29 @@ impl Endpoint {
     }
 
     /// A peer starts an exchange that the tunnel does not have.
-    fn refuse_exchange(&mut self, now: Instant, path: Path, peer: &str) {
+    pub(super) fn refuse_exchange(&mut self, now: Instant, path: Path, peer: &str) {
         let Some(connection) = self.tunnel_of(path) else {
             return;
         };
+        let Some(config) = self.config_of(connection) else {
+            return;
+        };
+        let mode = match config.mode {
+            Phase1Mode::Main => "main mode",
+            Phase1Mode::Aggressive => "aggressive mode",
+        };
+        let (allowed, version) = match config.version {
+            IkeVersion::V1 => (format!("ikev1 {mode}"), "ikev1"),
+            IkeVersion::V2 => ("ikev2".to_owned(), "ikev2"),
+            IkeVersion::Any => (format!("ikev2 and ikev1 {mode}"), "any"),
+        };
         let diagnosis = Diagnosis::new(
             Code::ExchangeRefused,
-            "tunnel allows ikev1 main mode",
+            format!("tunnel allows {allowed}"),
             peer,
-            "set the peer to ike.version = \"ikev1\" and ike.mode = \"main\"",
+            format!(
+                "have the peer speak what ike.version = \"{version}\" allows, or change ike.version and ike.mode"
+            ),
         );
         self.report(now, Some(connection), path, diagnosis);
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Endpoint, Timer};
-use crate::config::ConnectionId;
+use crate::config::{ConnectionId, DpdAction};
 use crate::event::{ChildId, Event};
 use crate::ike_sa::{Established, IkeSa, SaKey};
 use crate::wire::v1::Payload;
@@ -94,6 +94,23 @@ impl Endpoint {
                 self.start_main_mode(now, sa.connection, None);
             }
         }
+    }
+
+    /// The peer does not answer: everything ends, and comes back as the tunnel's [`DpdAction`] says.
+    pub(super) fn on_peer_dead(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
+            return;
+        };
+        if tunnel
+            .config
+            .dpd
+            .is_some_and(|dpd| dpd.action == DpdAction::Restart)
+        {
+            let lost = tunnel.children.iter().flat_map(|(_, child)| &child.serves);
+            tunnel.restarting.extend(lost.map(|served| served.pair));
+        }
+        self.end_tunnel(now, connection, Farewell::Silent);
+        self.retry_later(now, connection);
     }
 
     /// Removes an IKE SA from every index.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::ends::Farewell;
 use super::{Endpoint, Timer};
 use crate::child::Use;
-use crate::config::ConnectionId;
+use crate::config::{ConnectionId, DpdConfig};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::event::{ChildId, Event};
 use crate::ike_sa::{Phase, SaKey, clear};
@@ -230,7 +230,7 @@ impl Endpoint {
         let Some(tunnel) = self.tunnels.get(&connection) else {
             return;
         };
-        let (Some(key), Some(delay)) = (tunnel.current_sa(), tunnel.config.dpd_delay) else {
+        let (Some(key), Some(DpdConfig { delay, .. })) = (tunnel.current_sa(), tunnel.config.dpd) else {
             return;
         };
         let (heard, idle) = (tunnel.heard, tunnel.children.is_empty());
@@ -266,8 +266,7 @@ impl Endpoint {
                     "check that the peer is up and reachable; the tunnel comes back with the next traffic",
                 );
                 self.report(now, Some(connection), path, diagnosis);
-                self.end_tunnel(now, connection, Farewell::Silent);
-                self.retry_later(now, connection);
+                self.on_peer_dead(now, connection);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Endpoint, Timer};
-use crate::config::{ConnectionConfig, ConnectionId};
+use crate::config::{ConnectionConfig, ConnectionId, IkeVersion, Phase1Mode};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::event::Event;
 use crate::ike_sa::{
@@ -44,6 +44,9 @@ impl Endpoint {
             .get(&connection)
             .is_none_or(|tunnel| tunnel.initiating.is_some())
         {
+            return;
+        }
+        if config.version != IkeVersion::V1 || config.mode != Phase1Mode::Main {
             return;
         }
         let spi = self.new_ike_spi();
@@ -131,6 +134,10 @@ impl Endpoint {
             self.drop_datagram("no tunnel for this peer");
             return;
         };
+        if !config.version.answers_v1() || config.mode != Phase1Mode::Main {
+            self.refuse_exchange(now, path, "peer starts ikev1 main mode");
+            return self.drop_datagram("main mode");
+        }
         let spi = self.new_ike_spi();
         let cx = StepCx {
             config: &config,
@@ -442,7 +449,7 @@ impl Endpoint {
         }
         tunnel.heard = now;
         tunnel.succeeded();
-        let (may_initiate, dpd_delay) = (tunnel.config.may_initiate, tunnel.config.dpd_delay);
+        let (may_initiate, dpd_delay) = (tunnel.config.may_initiate, tunnel.config.dpd.map(|dpd| dpd.delay));
         let force_udp = tunnel.config.force_udp_encapsulation;
 
         // The newest IKE SA carries everything new; the others only finish what they have begun.
@@ -471,6 +478,7 @@ impl Endpoint {
         }
         self.outbox.event(Event::IkeUp {
             connection,
+            version: IkeVersion::V1,
             spis: (spis.initiator, spis.responder),
             initiator,
             algorithms: choice.proposal.to_string(),

@@ -224,7 +224,7 @@ impl Endpoint {
             let of_pair = tunnel
                 .children
                 .iter()
-                .filter(|(_, child)| child.pair == want.pair)
+                .filter(|(_, child)| child.is_for(want.pair))
                 .count();
             u32::try_from(of_pair).unwrap_or(u32::MAX) >= limit
         });

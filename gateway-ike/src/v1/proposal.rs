@@ -6,7 +6,7 @@
 mod esp;
 mod ike;
 
-pub(crate) use esp::{EspChoice, EspTerms, chosen_esp, key_lengths, offer_esp, select_esp};
+pub(crate) use esp::{EspChoice, EspTerms, chosen_esp, offer_esp, select_esp};
 pub(crate) use ike::{IkeChoice, chosen_ike, offer_ike, refused_by_peer as ike_refused_by_peer, select_ike};
 
 use std::time::Duration;

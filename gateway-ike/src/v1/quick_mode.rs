@@ -25,7 +25,7 @@ use crate::wire::v1::{IdPayload, LifeAttributes, Lifetimes, Message, NotifyType,
 
 use super::Refusal;
 use super::keys::{Phase2Inputs, Skeyid};
-use super::proposal::{EspChoice, key_lengths};
+use super::proposal::EspChoice;
 
 /// Octets of our nonces.
 const NONCE_LEN: usize = 32;
@@ -60,7 +60,7 @@ struct KeySource<'a> {
 
 /// Keys of one direction. `spi` is the receiver's.
 fn esp_sa(skeyid: &Skeyid, choice: &EspChoice, spi: Spi, source: KeySource<'_>) -> EspSa {
-    let (encryption, integrity) = key_lengths(&choice.proposal);
+    let (encryption, integrity) = choice.proposal.key_lengths();
     let inputs = Phase2Inputs {
         shared: source.shared,
         protocol: ProtocolId::ESP,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gateway_common::Spi;
 use gateway_ike::config::{ConnectionId, PairIndex};
 use gateway_ike::crypto::{RandomSource, SeededRandom};
-use gateway_ike::event::ChildId;
+use gateway_ike::event::{ChildId, Served};
 use gateway_ike::{Endpoint, EndpointConfig, TransmitKind};
 
 use crate::node::Node;
@@ -460,8 +460,19 @@ impl Pair {
                     ours.inbound.integrity_key.expose()
                 );
                 assert_eq!(theirs.proposal, ours.proposal);
-                assert_eq!(theirs.selectors.local, ours.selectors.peer);
-                assert_eq!(theirs.selectors.peer, ours.selectors.local);
+                assert_eq!(theirs.esn, ours.esn);
+                for served in &ours.serves {
+                    let mirrored = |other: &Served| {
+                        other.selectors.local == served.selectors.peer
+                            && other.selectors.peer == served.selectors.local
+                    };
+                    assert!(
+                        theirs.serves.iter().any(mirrored),
+                        "{:?} / {:?}",
+                        ours.serves,
+                        theirs.serves
+                    );
+                }
                 assert_eq!(theirs.octets, ours.octets);
             }
         }

@@ -89,8 +89,9 @@ impl Node {
             }
             Event::UseOutbound { child } => {
                 self.log.push(format!("{at:.3} use {child:?}"));
-                let pair = self.installed[&child].sa.pair;
-                self.sealing.insert(pair, child);
+                for served in &self.installed[&child].sa.serves {
+                    self.sealing.insert(served.pair, child);
+                }
             }
             Event::RemoveChild { child } => {
                 self.log.push(format!("{at:.3} remove {child:?}"));

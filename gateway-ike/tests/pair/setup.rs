@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use gateway_ike::config::{
-    ChildLifetime, ConnectionConfig, EspCipher, EspIntegrity, EspProposal, Identity, IkeProposal, IkeVersion,
-    Phase1Mode, Psk, SelectorPair,
+    ChildLifetime, ConnectionConfig, DpdAction, DpdConfig, Esn, EspCipher, EspIntegrity, EspProposal,
+    Identity, IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
 };
 use gateway_ike::crypto::{DhGroup, Encryption, Hash};
 
@@ -28,6 +28,12 @@ pub(crate) struct Side {
     pub(crate) keep_up: bool,
     pub(crate) force_udp: bool,
     pub(crate) dpd_delay: Option<Duration>,
+    pub(crate) dpd_action: DpdAction,
+    pub(crate) version: IkeVersion,
+    pub(crate) mode: Phase1Mode,
+    pub(crate) esn: Esn,
+    pub(crate) reauthentication: Option<Duration>,
+    pub(crate) fragmentation: bool,
 }
 
 impl Side {
@@ -65,6 +71,12 @@ impl Side {
             keep_up: false,
             force_udp: false,
             dpd_delay: None,
+            dpd_action: DpdAction::Hold,
+            version: IkeVersion::V1,
+            mode: Phase1Mode::Main,
+            esn: Esn::Off,
+            reauthentication: None,
+            fragmentation: true,
         }
     }
 
@@ -76,8 +88,8 @@ impl Side {
             local_id: self.local_id.clone(),
             peer_id: self.peer_id.clone(),
             psk: Psk::new(self.psk.as_bytes().to_vec()),
-            version: IkeVersion::V1,
-            mode: Phase1Mode::Main,
+            version: self.version,
+            mode: self.mode,
             ike_proposals: self.ike.clone(),
             ike_lifetime: self.ike_lifetime,
             esp_proposals: self.esp.clone(),
@@ -87,7 +99,13 @@ impl Side {
             may_initiate: self.may_initiate,
             keep_up: self.keep_up,
             force_udp_encapsulation: self.force_udp,
-            dpd_delay: self.dpd_delay,
+            dpd: self.dpd_delay.map(|delay| DpdConfig {
+                delay,
+                action: self.dpd_action,
+            }),
+            esn: self.esn,
+            reauthentication: self.reauthentication,
+            fragmentation: self.fragmentation,
         }
     }
 }
@@ -97,6 +115,7 @@ pub(crate) fn ike(encryption: Encryption, hash: Hash, group: DhGroup) -> IkeProp
         encryption,
         hash,
         group,
+        additional: None,
     }
 }
 

@@ -6,11 +6,11 @@ use gateway_esp::{
     TransformError, TunnelEndpoints, UdpPorts,
 };
 use gateway_ike::config::{
-    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity,
-    IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
+    ChildLifetime, ConnectionConfig, ConnectionId, DpdAction, DpdConfig, Esn, EspCipher, EspIntegrity,
+    EspProposal, Identity, IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
 };
 use gateway_ike::crypto;
-use gateway_ike::event::{ChildSa, EspSa};
+use gateway_ike::event::{ChildSa, EspSa, Served};
 
 use crate::config::{
     self, Authentication, DhGroup, EspEncryption, IkeEncryption, IkeMode, Start, TunnelConfig,
@@ -49,6 +49,7 @@ pub(super) fn connection(
                 Authentication::Sha256 => crypto::Hash::Sha2_256,
             },
             group: group(ike.dh_group),
+            additional: None,
         }],
         ike_lifetime: ike.lifetime,
         esp_proposals: vec![EspProposal {
@@ -75,7 +76,13 @@ pub(super) fn connection(
         may_initiate: tunnel.start != Start::Answer,
         keep_up: tunnel.start == Start::Always,
         force_udp_encapsulation: ipsec.encapsulation == config::Encapsulation::Udp,
-        dpd_delay: ike.dpd,
+        dpd: ike.dpd.map(|delay| DpdConfig {
+            delay,
+            action: DpdAction::Hold,
+        }),
+        esn: Esn::Off,
+        reauthentication: None,
+        fragmentation: true,
     }
 }
 
@@ -86,6 +93,8 @@ pub(super) enum InstallError {
     Transform(#[from] TransformError),
     #[error(transparent)]
     Keys(#[from] KeyError),
+    #[error("the data plane cannot do {0}")]
+    Unsupported(String),
 }
 
 /// Both directions of a Child SA, ready for the data plane, and what the XDP program knows about them.
@@ -99,6 +108,10 @@ pub(super) struct EspPair {
 
 /// Makes the two ESP SAs of a Child SA.
 pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, InstallError> {
+    let unsupported = || InstallError::Unsupported(child.proposal.to_string());
+    if child.esn {
+        return Err(InstallError::Unsupported("extended sequence numbers".to_owned()));
+    }
     let cipher = match child.proposal.cipher {
         EspCipher::TripleDes => Cipher::TripleDes,
         EspCipher::Aes128Cbc => Cipher::Aes128Cbc,
@@ -106,12 +119,15 @@ pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, I
         EspCipher::Aes256Cbc => Cipher::Aes256Cbc,
         EspCipher::Aes128Gcm16 => Cipher::Aes128Gcm,
         EspCipher::Aes256Gcm16 => Cipher::Aes256Gcm,
+        EspCipher::Des | EspCipher::Aes192Gcm16 | EspCipher::ChaCha20Poly1305 => return Err(unsupported()),
     };
-    let integrity = child.proposal.integrity.map(|integrity| match integrity {
-        EspIntegrity::HmacMd5 => Integrity::HmacMd5_96,
-        EspIntegrity::HmacSha1 => Integrity::HmacSha1_96,
-        EspIntegrity::HmacSha2_256 => Integrity::HmacSha2_256_128,
-    });
+    let integrity = match child.proposal.integrity {
+        None => None,
+        Some(EspIntegrity::HmacMd5) => Some(Integrity::HmacMd5_96),
+        Some(EspIntegrity::HmacSha1) => Some(Integrity::HmacSha1_96),
+        Some(EspIntegrity::HmacSha2_256) => Some(Integrity::HmacSha2_256_128),
+        Some(EspIntegrity::HmacSha2_384 | EspIntegrity::HmacSha2_512) => return Err(unsupported()),
+    };
     let transform = Transform::new(cipher, integrity)?;
     let udp = child.encapsulation.map(|ports| UdpPorts {
         local: ports.local_port,
@@ -122,13 +138,14 @@ pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, I
     } else {
         Encapsulation::Esp
     };
-    let selector = Selector {
-        local: (
-            child.selectors.local.network(),
-            child.selectors.local.prefix_len(),
-        ),
-        peer: (child.selectors.peer.network(), child.selectors.peer.prefix_len()),
-    };
+    let selectors = child
+        .serves
+        .iter()
+        .map(|Served { selectors, .. }| Selector {
+            local: (selectors.local.network(), selectors.local.prefix_len()),
+            peer: (selectors.peer.network(), selectors.peer.prefix_len()),
+        })
+        .collect();
     let endpoints = TunnelEndpoints {
         local: child.local,
         peer: child.peer,
@@ -138,7 +155,7 @@ pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, I
         child.inbound.spi,
         transform,
         &keys(&child.inbound),
-        vec![selector],
+        selectors,
         replay_window,
     )?;
     // The keys are fresh and only this node has them, so the nonce space may start from its beginning.

@@ -265,6 +265,7 @@ impl<F: Fabric> Core<F> {
             Event::RemoveChild { child } => self.remove_child(now, child),
             Event::IkeUp {
                 connection,
+                version: _,
                 spis,
                 initiator,
                 algorithms,

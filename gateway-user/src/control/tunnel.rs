@@ -65,9 +65,8 @@ pub(super) struct IkeSa {
 /// An installed Child SA.
 #[derive(Debug)]
 pub(super) struct Child {
-    /// Position in [`Tunnel::pairs`].
-    pub(super) pair: usize,
-    pub(super) selectors: SelectorPair,
+    /// Never empty.
+    pub(super) serves: Vec<Serving>,
     pub(super) inbound: Slot,
     pub(super) outbound: Slot,
     pub(super) key: SaKey,
@@ -79,14 +78,39 @@ pub(super) struct Child {
     pub(super) octets: Option<u64>,
     /// The outbound SA until the engine says that the peer is ready for it.
     pub(super) waiting: Option<Box<OutboundSa>>,
-    /// Whether the policy uses its outbound SA.
-    pub(super) current: bool,
     /// When a successor was asked for because of a soft limit.
     pub(super) rekey_asked: Option<Instant>,
     /// Packets opened at the last look.
     pub(super) seen_inbound: u64,
     /// Octets of the busier direction at the last look.
     pub(super) seen_octets: u64,
+}
+
+/// A selector pair that a Child SA serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Serving {
+    /// Position in [`Tunnel::pairs`].
+    pub(super) pair: usize,
+    pub(super) selectors: SelectorPair,
+    /// Whether the pair's policy uses the Child SA's outbound SA.
+    pub(super) current: bool,
+}
+
+impl Child {
+    /// Whether a policy uses its outbound SA.
+    pub(super) fn current(&self) -> bool {
+        self.serves.iter().any(|serving| serving.current)
+    }
+
+    /// The ranges on our side and on the peer's, for people.
+    pub(super) fn ranges(&self) -> String {
+        let pairs: Vec<_> = self
+            .serves
+            .iter()
+            .map(|serving| format!("{} - {}", serving.selectors.local, serving.selectors.peer))
+            .collect();
+        pairs.join(", ")
+    }
 }
 
 /// Packets and octets in both directions.
@@ -142,7 +166,7 @@ impl Tunnel {
         });
         let state = if self.disabled {
             TunnelState::Disabled
-        } else if self.children.values().any(|child| child.current) {
+        } else if self.children.values().any(Child::current) {
             TunnelState::Up
         } else if half_open || child_pending {
             TunnelState::Negotiating

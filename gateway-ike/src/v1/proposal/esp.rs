@@ -14,18 +14,22 @@ use crate::wire::v1::{
     NatNumbering, Proposal, SaPayload, Transform,
 };
 
-const CIPHERS: [EspCipher; 6] = [
+const CIPHERS: [EspCipher; 8] = [
+    EspCipher::Des,
     EspCipher::TripleDes,
     EspCipher::Aes128Cbc,
     EspCipher::Aes192Cbc,
     EspCipher::Aes256Cbc,
     EspCipher::Aes128Gcm16,
+    EspCipher::Aes192Gcm16,
     EspCipher::Aes256Gcm16,
 ];
-const INTEGRITIES: [EspIntegrity; 3] = [
+const INTEGRITIES: [EspIntegrity; 5] = [
     EspIntegrity::HmacMd5,
     EspIntegrity::HmacSha1,
     EspIntegrity::HmacSha2_256,
+    EspIntegrity::HmacSha2_384,
+    EspIntegrity::HmacSha2_512,
 ];
 
 /// What a Quick Mode may agree on: the tunnel's settings in the situation of this IKE SA.
@@ -63,7 +67,7 @@ pub(crate) fn offer_esp(terms: EspTerms<'_>, spi: Spi) -> SaPayload {
     };
     let transforms = (1..=u8::MAX)
         .zip(&terms.config.esp_proposals)
-        .map(|(number, proposal)| to_transform(number, proposal, terms.config.pfs, terms.mode(), life))
+        .filter_map(|(number, proposal)| to_transform(number, proposal, terms.config.pfs, terms.mode(), life))
         .collect();
     SaPayload::new(vec![Proposal {
         number: 1,
@@ -210,25 +214,6 @@ impl EspTerms<'_> {
     }
 }
 
-/// Octets of encryption and integrity key.
-pub(crate) const fn key_lengths(proposal: &EspProposal) -> (usize, usize) {
-    let encryption = match proposal.cipher {
-        EspCipher::TripleDes | EspCipher::Aes192Cbc => 24,
-        EspCipher::Aes128Cbc => 16,
-        EspCipher::Aes256Cbc => 32,
-        // The salt of RFC 4106 section 8.1 follows the key.
-        EspCipher::Aes128Gcm16 => 16 + 4,
-        EspCipher::Aes256Gcm16 => 32 + 4,
-    };
-    let integrity = match proposal.integrity {
-        None => 0,
-        Some(EspIntegrity::HmacMd5) => 16,
-        Some(EspIntegrity::HmacSha1) => 20,
-        Some(EspIntegrity::HmacSha2_256) => 32,
-    };
-    (encryption, integrity)
-}
-
 /// Proposals for ESP that do not have to be applied together with another protocol (AH, IPCOMP).
 fn esp_alone(offer: &SaPayload) -> impl Iterator<Item = &Proposal> {
     offer.proposals.iter().filter(|proposal| {
@@ -246,14 +231,15 @@ fn read_spi(proposal: &Proposal) -> Option<Spi> {
     Spi::from_be_bytes(<[u8; 4]>::try_from(proposal.spi.as_slice()).ok()?)
 }
 
+/// The transform of a proposal; `None` when IKEv1 has no number for its cipher.
 fn to_transform(
     number: u8,
     proposal: &EspProposal,
     pfs: Option<DhGroup>,
     mode: EncapsulationMode,
     life: Lifetimes,
-) -> Transform {
-    let (id, key_len) = cipher_numbers(proposal.cipher);
+) -> Option<Transform> {
+    let (id, key_len) = cipher_numbers(proposal.cipher)?;
     let mut attributes = life.to_attributes(LifeAttributes::IPSEC);
     attributes.extend(pfs.map(|group| Attribute::Tv(IpsecAttribute::GROUP_DESCRIPTION.0, group.number())));
     attributes.push(Attribute::Tv(IpsecAttribute::ENCAPSULATION_MODE.0, mode.0));
@@ -264,11 +250,11 @@ fn to_transform(
         )
     }));
     attributes.extend(key_len.map(|bits| Attribute::Tv(IpsecAttribute::KEY_LENGTH.0, bits)));
-    Transform {
+    Some(Transform {
         number,
         id: id.0,
         attributes,
-    }
+    })
 }
 
 /// What a transform stands for; `None` when we would not enforce all that it says.
@@ -289,8 +275,8 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
     }
     let key_len = number(IpsecAttribute::KEY_LENGTH);
     let cipher = CIPHERS.into_iter().find(|&cipher| {
-        let (id, bits) = cipher_numbers(cipher);
-        id.0 == transform.id && bits.map(u64::from) == key_len
+        cipher_numbers(cipher)
+            .is_some_and(|(id, bits)| id.0 == transform.id && bits.map(u64::from) == key_len)
     })?;
     let integrity = match number(IpsecAttribute::AUTHENTICATION_ALGORITHM) {
         None => None,
@@ -301,8 +287,7 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
         ),
     };
     // E3: a cipher without integrity is not a combination, nor is an AEAD with a second one.
-    let aead = matches!(cipher, EspCipher::Aes128Gcm16 | EspCipher::Aes256Gcm16);
-    if aead == integrity.is_some() {
+    if cipher.is_aead() == integrity.is_some() {
         return None;
     }
     let group = match number(IpsecAttribute::GROUP_DESCRIPTION) {
@@ -319,15 +304,19 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
     })
 }
 
-const fn cipher_numbers(cipher: EspCipher) -> (EspTransform, Option<u16>) {
-    match cipher {
+const fn cipher_numbers(cipher: EspCipher) -> Option<(EspTransform, Option<u16>)> {
+    Some(match cipher {
+        EspCipher::Des => (EspTransform::DES, None),
         EspCipher::TripleDes => (EspTransform::TRIPLE_DES, None),
         EspCipher::Aes128Cbc => (EspTransform::AES_CBC, Some(128)),
         EspCipher::Aes192Cbc => (EspTransform::AES_CBC, Some(192)),
         EspCipher::Aes256Cbc => (EspTransform::AES_CBC, Some(256)),
         EspCipher::Aes128Gcm16 => (EspTransform::AES_GCM_16, Some(128)),
+        EspCipher::Aes192Gcm16 => (EspTransform::AES_GCM_16, Some(192)),
         EspCipher::Aes256Gcm16 => (EspTransform::AES_GCM_16, Some(256)),
-    }
+        // RFC 7634 has a number for IKEv2 only.
+        EspCipher::ChaCha20Poly1305 => return None,
+    })
 }
 
 const fn integrity_number(integrity: EspIntegrity) -> AuthAlgorithm {
@@ -335,6 +324,8 @@ const fn integrity_number(integrity: EspIntegrity) -> AuthAlgorithm {
         EspIntegrity::HmacMd5 => AuthAlgorithm::HMAC_MD5,
         EspIntegrity::HmacSha1 => AuthAlgorithm::HMAC_SHA,
         EspIntegrity::HmacSha2_256 => AuthAlgorithm::HMAC_SHA2_256,
+        EspIntegrity::HmacSha2_384 => AuthAlgorithm::HMAC_SHA2_384,
+        EspIntegrity::HmacSha2_512 => AuthAlgorithm::HMAC_SHA2_512,
     }
 }
 
@@ -395,8 +386,7 @@ mod tests {
 
     fn combinations() -> impl Iterator<Item = EspProposal> {
         CIPHERS.into_iter().flat_map(|cipher| {
-            let aead = matches!(cipher, EspCipher::Aes128Gcm16 | EspCipher::Aes256Gcm16);
-            let integrities = if aead {
+            let integrities = if cipher.is_aead() {
                 vec![None]
             } else {
                 INTEGRITIES.into_iter().map(Some).collect()
@@ -415,7 +405,7 @@ mod tests {
         };
         for proposal in combinations() {
             for group in [None, Some(DhGroup::Modp1024)] {
-                let transform = to_transform(1, &proposal, group, EncapsulationMode::TUNNEL, life);
+                let transform = to_transform(1, &proposal, group, EncapsulationMode::TUNNEL, life).unwrap();
                 assert_eq!(
                     from_transform(&transform),
                     Some(Reading {
@@ -442,7 +432,7 @@ mod tests {
         };
         let make = |proposal: &EspProposal, change: &dyn Fn(&mut Transform)| {
             let mut transform =
-                to_transform(1, proposal, None, EncapsulationMode::TUNNEL, Lifetimes::default());
+                to_transform(1, proposal, None, EncapsulationMode::TUNNEL, Lifetimes::default()).unwrap();
             change(&mut transform);
             from_transform(&transform)
         };
@@ -467,7 +457,7 @@ mod tests {
         assert_eq!(make(&cbc, &drop(IpsecAttribute::ENCAPSULATION_MODE)), None);
         assert_eq!(make(&cbc, &add(IpsecAttribute::KEY_LENGTH, 129)), None);
         assert_eq!(
-            make(&cbc, &add(IpsecAttribute::AUTHENTICATION_ALGORITHM, 6)),
+            make(&cbc, &add(IpsecAttribute::AUTHENTICATION_ALGORITHM, 8)),
             None
         );
         assert_eq!(

@@ -167,6 +167,7 @@ fn from_transform(transform: &Transform) -> Option<(IkeProposal, Lifetimes)> {
             encryption,
             hash,
             group,
+            additional: None,
         },
         life,
     ))
@@ -249,6 +250,7 @@ mod tests {
             encryption,
             hash,
             group,
+            additional: None,
         }
     }
 

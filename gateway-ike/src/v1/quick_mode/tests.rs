@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    ChildLifetime, ConnectionId, EspCipher, EspIntegrity, EspProposal, Identity, IkeVersion, Phase1Mode, Psk,
+    ChildLifetime, ConnectionId, Esn, EspCipher, EspIntegrity, EspProposal, Identity, IkeVersion, Phase1Mode,
+    Psk,
 };
 use crate::crypto::{Encryption, Hash};
 use crate::v1::keys::{Phase1Inputs, Phase1Transcript};
@@ -70,7 +71,10 @@ fn config() -> ConnectionConfig {
         may_initiate: true,
         keep_up: false,
         force_udp_encapsulation: false,
-        dpd_delay: None,
+        dpd: None,
+        esn: Esn::Off,
+        reauthentication: None,
+        fragmentation: false,
     }
 }
 

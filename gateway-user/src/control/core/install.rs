@@ -8,7 +8,7 @@ use gateway_ike::event::{ChildId, ChildSa, UdpEncapsulation};
 use super::Core;
 use crate::control::convert::{self, EspPair};
 use crate::control::fabric::Fabric;
-use crate::control::tunnel::{Child, IkeSa};
+use crate::control::tunnel::{Child, IkeSa, Serving};
 use crate::dataplane::Message;
 
 impl<F: Fabric> Core<F> {
@@ -37,7 +37,11 @@ impl<F: Fabric> Core<F> {
         let Some(tunnel) = self.tunnels.get_mut(&number) else {
             return;
         };
-        let pair = usize::from(child.pair.0);
+        let serves = child.serves.iter().map(|served| Serving {
+            pair: usize::from(served.pair.0),
+            selectors: served.selectors,
+            current: false,
+        });
         let EspPair {
             inbound: sa,
             outbound,
@@ -88,33 +92,26 @@ impl<F: Fabric> Core<F> {
         } else {
             "installed"
         };
-        let text = format!(
-            "Child SA {verb}: {} - {}",
-            child.selectors.local, child.selectors.peer
-        );
+        let installed = Child {
+            serves: serves.collect(),
+            inbound,
+            outbound: outbound_slot,
+            key,
+            spis: (child.inbound.spi, child.outbound.spi),
+            algorithms: child.proposal.to_string(),
+            udp: child.encapsulation.is_some(),
+            rekey_at: child.rekey_at,
+            expires_at: child.expires_at,
+            octets: child.octets,
+            waiting: Some(outbound),
+            rekey_asked: None,
+            seen_inbound: 0,
+            seen_octets: 0,
+        };
+        let text = format!("Child SA {verb}: {}", installed.ranges());
         tracing::info!(tunnel = %tunnel.config.id, spi_in = %child.inbound.spi, spi_out = %child.outbound.spi, "{text}");
         tunnel.timeline.note(now, text);
-        tunnel.children.insert(
-            child.id,
-            Child {
-                pair,
-                selectors: child.selectors,
-                inbound,
-                outbound: outbound_slot,
-                key,
-                spis: (child.inbound.spi, child.outbound.spi),
-                algorithms: child.proposal.to_string(),
-                udp: child.encapsulation.is_some(),
-                rekey_at: child.rekey_at,
-                expires_at: child.expires_at,
-                octets: child.octets,
-                waiting: Some(outbound),
-                current: false,
-                rekey_asked: None,
-                seen_inbound: 0,
-                seen_octets: 0,
-            },
-        );
+        tunnel.children.insert(child.id, installed);
     }
 
     /// Outbound SA into the workers' tables, then the policy switches to it. Tells the tunnel.
@@ -131,14 +128,25 @@ impl<F: Fabric> Core<F> {
                 octets_limit,
             });
         }
-        let (pair, outbound) = (child.pair, child.outbound.index);
-        let policy = tunnel.pairs.get(pair)?.policy.index;
-        self.fabric.message(Message::Switch {
-            policy,
-            outbound: Some(outbound),
-        });
-        for (other, child) in tunnel.children.iter_mut().filter(|(_, child)| child.pair == pair) {
-            child.current = *other == id;
+        let outbound = child.outbound.index;
+        let pairs: Vec<_> = child.serves.iter().map(|serving| serving.pair).collect();
+        for &pair in &pairs {
+            let Some(policy) = tunnel.pairs.get(pair).map(|pair| pair.policy.index) else {
+                continue;
+            };
+            self.fabric.message(Message::Switch {
+                policy,
+                outbound: Some(outbound),
+            });
+        }
+        for (other, child) in &mut tunnel.children {
+            for serving in child
+                .serves
+                .iter_mut()
+                .filter(|serving| pairs.contains(&serving.pair))
+            {
+                serving.current = *other == id;
+            }
         }
         tunnel
             .timeline
@@ -154,17 +162,25 @@ impl<F: Fabric> Core<F> {
         if let Err(error) = self.fabric.remove_sa(&child.key) {
             tracing::error!(tunnel = %tunnel.config.id, %error, "an inbound SA stays in the map");
         }
-        if child.current {
+        for left in child.serves.iter().filter(|serving| serving.current) {
             let heir = tunnel
                 .children
                 .values_mut()
-                .rfind(|other| other.pair == child.pair && other.waiting.is_none());
-            let outbound = heir.map(|heir| {
-                heir.current = true;
-                heir.outbound.index
-            });
-            if let Some(policy) = tunnel.pairs.get(child.pair).map(|pair| pair.policy.index) {
-                self.fabric.message(Message::Switch { policy, outbound });
+                .rev()
+                .filter(|other| other.waiting.is_none())
+                .find_map(|other| {
+                    let serving = other
+                        .serves
+                        .iter_mut()
+                        .find(|serving| serving.pair == left.pair)?;
+                    serving.current = true;
+                    Some(other.outbound.index)
+                });
+            if let Some(policy) = tunnel.pairs.get(left.pair).map(|pair| pair.policy.index) {
+                self.fabric.message(Message::Switch {
+                    policy,
+                    outbound: heir,
+                });
             }
         }
         let (inbound, outbound) = self.fabric.sa_counters(child.inbound.index, child.outbound.index);
@@ -181,13 +197,9 @@ impl<F: Fabric> Core<F> {
         self.inbound_slots.give_back(child.inbound);
         self.outbound_slots.give_back(child.outbound);
         tracing::info!(tunnel = %tunnel.config.id, spi_in = %child.spis.0, spi_out = %child.spis.1, "Child SA removed");
-        tunnel.timeline.note(
-            now,
-            format!(
-                "Child SA removed: {} - {}",
-                child.selectors.local, child.selectors.peer
-            ),
-        );
+        tunnel
+            .timeline
+            .note(now, format!("Child SA removed: {}", child.ranges()));
         Some(number)
     }
 
@@ -203,7 +215,7 @@ impl<F: Fabric> Core<F> {
         let stale: Vec<_> = tunnel
             .children
             .iter()
-            .filter(|(_, child)| child.udp && child.current)
+            .filter(|(_, child)| child.udp && child.current())
             .map(|(&id, _)| id)
             .collect();
         stale

@@ -53,10 +53,9 @@ impl<F: Fabric> Core<F> {
                     .is_some_and(|at| now.saturating_duration_since(at) < ASK_AGAIN);
                 if (used_up || sequence >= SOFT_SEQUENCE) && !asked {
                     child.rekey_asked = Some(now);
-                    tunnel.timeline.note(
-                        now,
-                        format!("an SA of {} is nearly used up", child.selectors.peer),
-                    );
+                    tunnel
+                        .timeline
+                        .note(now, format!("an SA of {} is nearly used up", child.ranges()));
                     self.endpoint.rekey_child(now, id);
                 }
             }
@@ -76,7 +75,7 @@ fn reaches_soft_limit_soon(child: &Child, octets: u64, grown: u64, elapsed: Dura
         return false;
     };
     let per_look = u128::from(grown) * LOOK.as_millis() / elapsed.as_millis().max(1);
-    child.current && left > 0 && u128::from(left) < 2 * per_look
+    child.current() && left > 0 && u128::from(left) < 2 * per_look
 }
 
 /// Octets after which a successor is negotiated: it takes a while, and the hard limit ends the SA.

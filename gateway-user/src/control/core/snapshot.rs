@@ -1,7 +1,10 @@
 //! The status, read off the state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+
+use gateway_ike::config::SelectorPair;
+use ipnet::Ipv4Net;
 
 use super::{Core, Gateway};
 use crate::config::Bandwidth;
@@ -149,15 +152,26 @@ fn tunnel_status(now: Instant, number: u32, tunnel: &Tunnel, index: &Index<'_>) 
     }
 }
 
+/// The ranges of one side, each once.
+fn ranges(child: &Child, side: impl Fn(&SelectorPair) -> Ipv4Net) -> String {
+    let ranges: BTreeSet<_> = child
+        .serves
+        .iter()
+        .map(|serving| side(&serving.selectors))
+        .collect();
+    let texts: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
 fn child_status(now: Instant, child: &Child, inbound: &SaCounters, outbound: &SaCounters) -> ChildStatus {
     ChildStatus {
-        local: child.selectors.local.to_string(),
-        peer: child.selectors.peer.to_string(),
+        local: ranges(child, |selectors| selectors.local),
+        peer: ranges(child, |selectors| selectors.peer),
         spi_in: child.spis.0.to_string(),
         spi_out: child.spis.1.to_string(),
         algorithms: child.algorithms.clone(),
         encapsulation: if child.udp { "udp" } else { "esp" }.to_owned(),
-        current: child.current,
+        current: child.current(),
         rekey_in_seconds: seconds_until(now, child.rekey_at),
         expires_in_seconds: seconds_until(now, child.expires_at),
         packets_in: inbound.packets,

@@ -7,7 +7,7 @@ use gateway_common::Spi;
 use gateway_ike::config::{EspCipher, EspProposal, SelectorPair};
 use gateway_ike::crypto::Secret;
 use gateway_ike::diagnosis::{Code, Diagnosis};
-use gateway_ike::event::{ChildSa, EspSa};
+use gateway_ike::event::{ChildSa, EspSa, Served};
 
 use super::apply::ApplyError;
 use super::*;
@@ -59,11 +59,13 @@ impl Rig {
         let child = ChildSa {
             id: ChildId(id),
             connection: ConnectionId(0),
-            pair: PairIndex(0),
-            selectors: SelectorPair {
-                local: RULE[0].0.parse().unwrap(),
-                peer: RULE[0].1.parse().unwrap(),
-            },
+            serves: vec![Served {
+                pair: PairIndex(0),
+                selectors: SelectorPair {
+                    local: RULE[0].0.parse().unwrap(),
+                    peer: RULE[0].1.parse().unwrap(),
+                },
+            }],
             local: Ipv4Addr::new(203, 0, 113, 1),
             peer: Ipv4Addr::new(198, 51, 100, 1),
             encapsulation: None,
@@ -71,6 +73,7 @@ impl Rig {
                 cipher: EspCipher::Aes128Gcm16,
                 integrity: None,
             },
+            esn: false,
             inbound: esp(first),
             outbound: esp(first + 1),
             rekey_at: self.now + Duration::from_secs(3000),
