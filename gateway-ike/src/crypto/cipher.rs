@@ -1,4 +1,4 @@
-//! CBC ciphers of IKE messages.
+//! Ciphers of IKE messages, and CBC. The AEADs are in [`super::aead`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,11 +25,32 @@ pub enum Encryption {
     Aes192Cbc,
     /// AES-CBC with a 256-bit key.
     Aes256Cbc,
+    /// AES-GCM with a 128-bit key and an ICV of 16 octets (RFC 5282). IKEv2 only, as the other AEADs.
+    Aes128Gcm16,
+    /// AES-GCM with a 192-bit key.
+    Aes192Gcm16,
+    /// AES-GCM with a 256-bit key.
+    Aes256Gcm16,
+    /// ChaCha20-Poly1305 (RFC 7634).
+    ChaCha20Poly1305,
 }
 
 impl Encryption {
-    /// Every cipher, weakest first.
-    pub const ALL: [Self; 5] = [
+    /// Every cipher: CBC ones, then AEADs, each weakest first.
+    pub const ALL: [Self; 9] = [
+        Self::Des,
+        Self::TripleDes,
+        Self::Aes128Cbc,
+        Self::Aes192Cbc,
+        Self::Aes256Cbc,
+        Self::Aes128Gcm16,
+        Self::Aes192Gcm16,
+        Self::Aes256Gcm16,
+        Self::ChaCha20Poly1305,
+    ];
+
+    /// The CBC ciphers, which IKEv1 is limited to.
+    pub const CBC: [Self; 5] = [
         Self::Des,
         Self::TripleDes,
         Self::Aes128Cbc,
@@ -37,22 +58,41 @@ impl Encryption {
         Self::Aes256Cbc,
     ];
 
-    /// Octets of a key. DES keys count their parity bits.
+    /// Whether the cipher authenticates what it encrypts.
+    pub const fn is_aead(self) -> bool {
+        matches!(
+            self,
+            Self::Aes128Gcm16 | Self::Aes192Gcm16 | Self::Aes256Gcm16 | Self::ChaCha20Poly1305
+        )
+    }
+
+    /// Octets of a key, without the salt of an AEAD. DES keys count their parity bits.
     pub const fn key_len(self) -> usize {
         match self {
             Self::Des => 8,
-            Self::TripleDes | Self::Aes192Cbc => 24,
-            Self::Aes128Cbc => 16,
-            Self::Aes256Cbc => 32,
+            Self::Aes128Cbc | Self::Aes128Gcm16 => 16,
+            Self::TripleDes | Self::Aes192Cbc | Self::Aes192Gcm16 => 24,
+            Self::Aes256Cbc | Self::Aes256Gcm16 | Self::ChaCha20Poly1305 => 32,
         }
     }
 
-    /// Octets of a block and of an IV.
+    /// Octets of key material that follow the key and start every nonce (RFC 5282 section 7.1, RFC 7634 section 2): none for CBC.
+    pub const fn salt_len(self) -> usize {
+        if self.is_aead() { 4 } else { 0 }
+    }
+
+    /// Octets of a block, to which messages are padded. An AEAD pads nothing.
     pub const fn block_len(self) -> usize {
         match self {
             Self::Des | Self::TripleDes => 8,
             Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc => 16,
+            Self::Aes128Gcm16 | Self::Aes192Gcm16 | Self::Aes256Gcm16 | Self::ChaCha20Poly1305 => 1,
         }
+    }
+
+    /// Octets of the IV that a message carries: a block for CBC, a counter for an AEAD.
+    pub const fn iv_len(self) -> usize {
+        if self.is_aead() { 8 } else { self.block_len() }
     }
 
     /// Whether an operator should be warned: the key is short or the block is 64 bits (RFC 8247 section 2.1, Sweet32).
@@ -69,6 +109,10 @@ impl fmt::Display for Encryption {
             Self::Aes128Cbc => "aes-128",
             Self::Aes192Cbc => "aes-192",
             Self::Aes256Cbc => "aes-256",
+            Self::Aes128Gcm16 => "aes-128-gcm",
+            Self::Aes192Gcm16 => "aes-192-gcm",
+            Self::Aes256Gcm16 => "aes-256-gcm",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
         })
     }
 }
@@ -83,6 +127,10 @@ impl FromStr for Encryption {
             "aes-128" | "aes128" => Self::Aes128Cbc,
             "aes-192" | "aes192" => Self::Aes192Cbc,
             "aes-256" | "aes256" => Self::Aes256Cbc,
+            "aes-128-gcm" => Self::Aes128Gcm16,
+            "aes-192-gcm" => Self::Aes192Gcm16,
+            "aes-256-gcm" => Self::Aes256Gcm16,
+            "chacha20-poly1305" => Self::ChaCha20Poly1305,
             _ => {
                 return Err(UnknownAlgorithm {
                     what: "encryption algorithm",
@@ -127,7 +175,7 @@ impl CbcKey {
     /// Expands `key`.
     ///
     /// # Errors
-    /// [`CbcError::Misuse`] if the key does not have [`Encryption::key_len`] octets.
+    /// [`CbcError::Misuse`] if the key does not have [`Encryption::key_len`] octets, or the cipher is an AEAD.
     pub fn new(encryption: Encryption, key: &[u8]) -> Result<Self, CbcError> {
         let schedule = match encryption {
             Encryption::Des => Schedule::Des(expand(key)?),
@@ -135,6 +183,10 @@ impl CbcKey {
             Encryption::Aes128Cbc => Schedule::Aes128(expand(key)?),
             Encryption::Aes192Cbc => Schedule::Aes192(expand(key)?),
             Encryption::Aes256Cbc => Schedule::Aes256(expand(key)?),
+            Encryption::Aes128Gcm16
+            | Encryption::Aes192Gcm16
+            | Encryption::Aes256Gcm16
+            | Encryption::ChaCha20Poly1305 => return Err(CbcError::Misuse),
         };
         Ok(Self { encryption, schedule })
     }
@@ -215,9 +267,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cipher_reads_its_own_name_and_undoes_itself() {
+    fn every_cipher_reads_its_own_name() {
         for encryption in Encryption::ALL {
             assert_eq!(encryption.to_string().parse(), Ok(encryption));
+            assert_eq!(encryption.is_aead(), !Encryption::CBC.contains(&encryption));
+        }
+        assert_eq!(
+            "rot13".parse::<Encryption>().unwrap_err().to_string(),
+            "unknown encryption algorithm 'rot13'"
+        );
+    }
+
+    #[test]
+    fn cbc_undoes_itself() {
+        for encryption in Encryption::CBC {
             let bytes: Vec<u8> = (1..=32).collect();
             let key = CbcKey::new(encryption, &bytes[..encryption.key_len()]).unwrap();
             let iv = vec![7; encryption.block_len()];
@@ -228,15 +291,11 @@ mod tests {
             key.cbc_decrypt(&iv, &mut data).unwrap();
             assert_eq!(data, plain);
         }
-        assert_eq!(
-            "rot13".parse::<Encryption>().unwrap_err().to_string(),
-            "unknown encryption algorithm 'rot13'"
-        );
     }
 
     #[test]
     fn part_blocks_and_wrong_lengths_are_refused() {
-        for encryption in Encryption::ALL {
+        for encryption in Encryption::CBC {
             let block_len = encryption.block_len();
             let key = CbcKey::new(encryption, &vec![1; encryption.key_len()]).unwrap();
             for len in [0, 1, block_len - 1, block_len + 1] {
@@ -250,5 +309,6 @@ mod tests {
             );
             assert!(CbcKey::new(encryption, &vec![1; encryption.key_len() - 1]).is_err());
         }
+        assert!(CbcKey::new(Encryption::Aes128Gcm16, &[1; 16]).is_err());
     }
 }

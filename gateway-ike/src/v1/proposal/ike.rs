@@ -26,8 +26,8 @@ pub(crate) struct IkeChoice {
 pub(crate) fn offer_ike(config: &ConnectionConfig) -> SaPayload {
     let seconds = config.ike_lifetime.as_secs();
     let transforms = (1..=u8::MAX)
-        .zip(&config.ike_proposals)
-        .map(|(number, proposal)| to_transform(number, proposal, seconds))
+        .zip(config.ike_proposals.iter())
+        .filter_map(|(number, proposal)| to_transform(number, proposal, seconds))
         .collect();
     SaPayload::new(vec![Proposal {
         number: 1,
@@ -106,8 +106,9 @@ fn mismatch(config: &ConnectionConfig, peer: String) -> Diagnosis {
     )
 }
 
-fn to_transform(number: u8, proposal: &IkeProposal, seconds: u64) -> Transform {
-    let (cipher, key_len) = encryption_numbers(proposal.encryption);
+/// `None` for an AEAD, which IKEv1 does not have.
+fn to_transform(number: u8, proposal: &IkeProposal, seconds: u64) -> Option<Transform> {
+    let (cipher, key_len) = encryption_numbers(proposal.encryption)?;
     let mut attributes = vec![Attribute::Tv(IkeAttribute::ENCRYPTION_ALGORITHM.0, cipher.0)];
     attributes.extend(key_len.map(|bits| Attribute::Tv(IkeAttribute::KEY_LENGTH.0, bits)));
     attributes.extend([
@@ -123,11 +124,11 @@ fn to_transform(number: u8, proposal: &IkeProposal, seconds: u64) -> Transform {
         kilobytes: None,
     };
     attributes.extend(life.to_attributes(LifeAttributes::IKE));
-    Transform {
+    Some(Transform {
         number,
         id: IkeTransform::KEY_IKE.0,
         attributes,
-    }
+    })
 }
 
 /// The combination that a transform stands for; `None` when we would not enforce all that it says.
@@ -152,9 +153,9 @@ fn from_transform(transform: &Transform) -> Option<(IkeProposal, Lifetimes)> {
     }
     let cipher = number(IkeAttribute::ENCRYPTION_ALGORITHM)?;
     let key_len = number(IkeAttribute::KEY_LENGTH);
-    let encryption = Encryption::ALL.into_iter().find(|&encryption| {
-        let (ours, bits) = encryption_numbers(encryption);
-        u64::from(ours.0) == cipher && bits.map(u64::from) == key_len
+    let encryption = Encryption::CBC.into_iter().find(|&encryption| {
+        encryption_numbers(encryption)
+            .is_some_and(|(ours, bits)| u64::from(ours.0) == cipher && bits.map(u64::from) == key_len)
     })?;
     let hash_value = number(IkeAttribute::HASH_ALGORITHM)?;
     let hash = Hash::ALL
@@ -173,13 +174,17 @@ fn from_transform(transform: &Transform) -> Option<(IkeProposal, Lifetimes)> {
     ))
 }
 
-const fn encryption_numbers(encryption: Encryption) -> (IkeEncryption, Option<u16>) {
+const fn encryption_numbers(encryption: Encryption) -> Option<(IkeEncryption, Option<u16>)> {
     match encryption {
-        Encryption::Des => (IkeEncryption::DES_CBC, None),
-        Encryption::TripleDes => (IkeEncryption::TRIPLE_DES_CBC, None),
-        Encryption::Aes128Cbc => (IkeEncryption::AES_CBC, Some(128)),
-        Encryption::Aes192Cbc => (IkeEncryption::AES_CBC, Some(192)),
-        Encryption::Aes256Cbc => (IkeEncryption::AES_CBC, Some(256)),
+        Encryption::Des => Some((IkeEncryption::DES_CBC, None)),
+        Encryption::TripleDes => Some((IkeEncryption::TRIPLE_DES_CBC, None)),
+        Encryption::Aes128Cbc => Some((IkeEncryption::AES_CBC, Some(128))),
+        Encryption::Aes192Cbc => Some((IkeEncryption::AES_CBC, Some(192))),
+        Encryption::Aes256Cbc => Some((IkeEncryption::AES_CBC, Some(256))),
+        Encryption::Aes128Gcm16
+        | Encryption::Aes192Gcm16
+        | Encryption::Aes256Gcm16
+        | Encryption::ChaCha20Poly1305 => None,
     }
 }
 
@@ -215,9 +220,8 @@ fn describe(transform: &Transform) -> String {
     };
     let cipher = number(IkeAttribute::ENCRYPTION_ALGORITHM);
     let key_len = number(IkeAttribute::KEY_LENGTH);
-    let known = Encryption::ALL.into_iter().find(|&encryption| {
-        let (ours, bits) = encryption_numbers(encryption);
-        Some(ours.0) == cipher && bits == key_len
+    let known = Encryption::CBC.into_iter().find(|&encryption| {
+        encryption_numbers(encryption).is_some_and(|(ours, bits)| Some(ours.0) == cipher && bits == key_len)
     });
     let cipher = match (known, cipher) {
         (Some(encryption), _) => encryption.to_string(),
@@ -256,11 +260,11 @@ mod tests {
 
     #[test]
     fn every_combination_reads_back_from_its_transform() {
-        for encryption in Encryption::ALL {
+        for encryption in Encryption::CBC {
             for hash in Hash::ALL {
                 for group in DhGroup::ALL {
                     let proposal = proposal(encryption, hash, group);
-                    let transform = to_transform(1, &proposal, 3600);
+                    let transform = to_transform(1, &proposal, 3600).unwrap();
                     let life = Lifetimes {
                         seconds: Some(3600),
                         kilobytes: None,
@@ -278,7 +282,8 @@ mod tests {
             1,
             &proposal(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024),
             3600,
-        );
+        )
+        .unwrap();
         let with = |kind: IkeAttribute, value: u16| {
             let mut transform = good.clone();
             transform
@@ -329,7 +334,8 @@ mod tests {
             1,
             &proposal(Encryption::TripleDes, Hash::Md5, DhGroup::Modp1024),
             1,
-        );
+        )
+        .unwrap();
         assert_eq!(describe(&transform), "3des/md5/group2");
         transform.attributes[0] = Attribute::Tv(IkeAttribute::ENCRYPTION_ALGORITHM.0, 3);
         assert_eq!(describe(&transform), "blowfish_cbc/md5/group2");
