@@ -3,10 +3,10 @@
 //! Everything here works on one slice per packet, from the SPI to the end of the ICV, with the header and the IV already in place.
 //! The callers checked its length: header, IV, at least one whole block, ICV.
 
+mod aead;
 #[cfg(target_arch = "x86_64")]
 mod aes_vaes;
 mod cbc;
-mod gcm;
 mod hmac;
 #[cfg(target_arch = "x86_64")]
 mod sha1_avx2;
@@ -20,13 +20,23 @@ use crate::{Cipher, KeyError, Keys, Transform};
 /// How many packets are interleaved at most.
 pub(crate) const BATCH: usize = 32;
 
-/// The ESP octets of the packets of a batch.
-pub(crate) type Batch<'p> = ArrayVec<&'p mut [u8], BATCH>;
+/// The higher 32 bits of an extended sequence number. They are authenticated and do not travel (RFC 4303 section 2.2.1).
+pub(crate) type HighHalf = [u8; 4];
+
+/// One packet: its octets from the SPI to the end of the ICV.
+pub(crate) struct Esp<'p> {
+    pub(crate) octets: &'p mut [u8],
+    /// `None` without extended sequence numbers.
+    pub(crate) high: Option<HighHalf>,
+}
+
+/// The packets of a batch.
+pub(crate) type Batch<'p> = ArrayVec<Esp<'p>, BATCH>;
 
 /// What authenticates packets: an AEAD does it by itself.
 enum Keyed<C> {
     Cbc { cipher: C, mac: hmac::Mac },
-    Gcm(Box<gcm::GcmKey>),
+    Aead(Box<aead::AeadKey>),
 }
 
 /// Encrypts and authenticates.
@@ -59,17 +69,19 @@ impl Sealer {
 
     /// Whether the IV is a nonce (unique) or must be unpredictable.
     pub(crate) const fn iv_is_nonce(&self) -> bool {
-        matches!(self.keyed, Keyed::Gcm(_))
+        matches!(self.keyed, Keyed::Aead(_))
     }
 
     /// Encrypts the payload in place and writes the ICV.
-    pub(crate) fn seal(&self, esp: &mut [u8]) {
-        let (head, payload, icv) = split(esp, self.iv_len, self.icv_len);
+    pub(crate) fn seal(&self, esp: &mut Esp<'_>) {
+        let high = esp.high;
+        let (head, payload, icv) = split(esp.octets, self.iv_len, self.icv_len);
         match &self.keyed {
-            Keyed::Gcm(key) => key.seal(head, payload, icv),
+            Keyed::Aead(key) => key.seal(head, high, payload, icv),
             Keyed::Cbc { cipher, mac } => {
                 cipher.encrypt(&head[ESP_HEADER_LEN..], payload);
-                self.write_icv(mac, esp);
+                let tag = mac.tag(authenticated(esp, self.icv_len));
+                self.write_icv(esp, &tag);
             }
         }
     }
@@ -77,24 +89,23 @@ impl Sealer {
     /// The same for several packets.
     pub(crate) fn seal_batch(&self, batch: &mut Batch<'_>) {
         match &self.keyed {
-            Keyed::Gcm(_) => batch.iter_mut().for_each(|esp| self.seal(esp)),
+            Keyed::Aead(_) => batch.iter_mut().for_each(|esp| self.seal(esp)),
             Keyed::Cbc { cipher, mac } => {
                 cipher.encrypt_lanes(batch.iter_mut().map(|esp| {
-                    let (head, payload, _) = split(esp, self.iv_len, self.icv_len);
+                    let (head, payload, _) = split(esp.octets, self.iv_len, self.icv_len);
                     (&head[ESP_HEADER_LEN..], payload)
                 }));
-                let tags = mac.tags(&authenticated(batch, self.icv_len));
+                let tags = mac.tags(&all_authenticated(batch, self.icv_len));
                 for (esp, tag) in batch.iter_mut().zip(&tags) {
-                    let at = esp.len() - self.icv_len;
-                    esp[at..].copy_from_slice(&tag[..self.icv_len]);
+                    self.write_icv(esp, tag);
                 }
             }
         }
     }
 
-    fn write_icv(&self, mac: &hmac::Mac, esp: &mut [u8]) {
-        let (authenticated, icv) = esp.split_at_mut(esp.len() - self.icv_len);
-        icv.copy_from_slice(&mac.tag(authenticated)[..self.icv_len]);
+    fn write_icv(&self, esp: &mut Esp<'_>, tag: &hmac::Tag) {
+        let at = esp.octets.len() - self.icv_len;
+        esp.octets[at..].copy_from_slice(&tag[..self.icv_len]);
     }
 }
 
@@ -109,18 +120,16 @@ impl Opener {
     }
 
     /// Verifies the ICV in constant time, then decrypts the payload in place. The payload is unspecified after an error.
-    pub(crate) fn open(&self, esp: &mut [u8]) -> Result<(), IcvMismatch> {
+    pub(crate) fn open(&self, esp: &mut Esp<'_>) -> Result<(), IcvMismatch> {
         match &self.keyed {
-            Keyed::Gcm(key) => {
-                let (head, payload, icv) = split(esp, self.iv_len, self.icv_len);
-                key.open(head, payload, icv)
+            Keyed::Aead(key) => {
+                let high = esp.high;
+                let (head, payload, icv) = split(esp.octets, self.iv_len, self.icv_len);
+                key.open(head, high, payload, icv)
             }
             Keyed::Cbc { cipher, mac } => {
-                let tag = mac.tag(&esp[..esp.len() - self.icv_len]);
-                self.verify(esp, &tag)?;
-                let (head, payload, _) = split(esp, self.iv_len, self.icv_len);
-                cipher.decrypt(&head[ESP_HEADER_LEN..], payload);
-                Ok(())
+                let tag = mac.tag(authenticated(esp, self.icv_len));
+                self.verify_and_decrypt(cipher, esp, &tag)
             }
         }
     }
@@ -128,27 +137,27 @@ impl Opener {
     /// The same for several packets, with one result for each.
     pub(crate) fn open_batch(&self, batch: &mut Batch<'_>) -> ArrayVec<Result<(), IcvMismatch>, BATCH> {
         match &self.keyed {
-            Keyed::Gcm(_) => batch.iter_mut().map(|esp| self.open(esp)).collect(),
+            Keyed::Aead(_) => batch.iter_mut().map(|esp| self.open(esp)).collect(),
             Keyed::Cbc { cipher, mac } => {
-                let tags = mac.tags(&authenticated(batch, self.icv_len));
-                let open_one = |(esp, tag): (&mut &mut [u8], &hmac::Tag)| {
-                    self.verify(esp, tag)?;
-                    let (head, payload, _) = split(esp, self.iv_len, self.icv_len);
-                    cipher.decrypt(&head[ESP_HEADER_LEN..], payload);
-                    Ok(())
-                };
+                let tags = mac.tags(&all_authenticated(batch, self.icv_len));
+                let open_one = |(esp, tag): (&mut Esp<'_>, _)| self.verify_and_decrypt(cipher, esp, tag);
                 batch.iter_mut().zip(&tags).map(open_one).collect()
             }
         }
     }
 
-    fn verify(&self, esp: &[u8], tag: &hmac::Tag) -> Result<(), IcvMismatch> {
-        let received = &esp[esp.len() - self.icv_len..];
-        if bool::from(received.ct_eq(&tag[..self.icv_len])) {
-            Ok(())
-        } else {
-            Err(IcvMismatch)
+    fn verify_and_decrypt(
+        &self,
+        cipher: &cbc::Decryptor,
+        esp: &mut Esp<'_>,
+        tag: &hmac::Tag,
+    ) -> Result<(), IcvMismatch> {
+        let (head, payload, icv) = split(esp.octets, self.iv_len, self.icv_len);
+        if !bool::from(icv.ct_eq(&tag[..self.icv_len])) {
+            return Err(IcvMismatch);
         }
+        cipher.decrypt(&head[ESP_HEADER_LEN..], payload);
+        Ok(())
     }
 }
 
@@ -160,7 +169,7 @@ fn keyed<C>(
     let encryption = keys.encryption(transform)?;
     let integrity = keys.integrity(transform)?;
     Ok(match transform.integrity() {
-        None => Keyed::Gcm(Box::new(gcm::GcmKey::new(transform.cipher(), encryption)?)),
+        None => Keyed::Aead(Box::new(aead::AeadKey::new(transform.cipher(), encryption)?)),
         Some(algorithm) => Keyed::Cbc {
             cipher: cipher(transform.cipher(), encryption)?,
             mac: hmac::Mac::new(algorithm, integrity),
@@ -168,9 +177,16 @@ fn keyed<C>(
     })
 }
 
-/// The octets of each packet that the ICV covers.
-fn authenticated<'b>(batch: &'b Batch<'_>, icv_len: usize) -> ArrayVec<&'b [u8], BATCH> {
-    batch.iter().map(|esp| &esp[..esp.len() - icv_len]).collect()
+/// What the ICV of a packet covers when it is an HMAC.
+fn authenticated<'b>(esp: &'b Esp<'_>, icv_len: usize) -> hmac::Message<'b> {
+    hmac::Message {
+        octets: &esp.octets[..esp.octets.len() - icv_len],
+        suffix: esp.high.as_ref().map_or(&[], |high| high),
+    }
+}
+
+fn all_authenticated<'b>(batch: &'b Batch<'_>, icv_len: usize) -> ArrayVec<hmac::Message<'b>, BATCH> {
+    batch.iter().map(|esp| authenticated(esp, icv_len)).collect()
 }
 
 /// Header with IV, payload, ICV.

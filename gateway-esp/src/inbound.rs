@@ -4,9 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use arrayvec::ArrayVec;
 use thiserror::Error;
 
-use crate::crypto::{BATCH, Batch, Opener};
+use crate::crypto::{BATCH, Batch, Esp, Opener};
 use crate::ip::{Ipv4Header, MIN_HEADER_LEN, checksum, protocol, set_tos};
 use crate::selector::{Selectors, is_martian};
+use crate::sequence::high_half;
 use crate::wire::{self, ESP_HEADER_LEN};
 use crate::{KeyError, Keys, Packet, ReplayWindow, Selector, Spi, Transform, ecn};
 
@@ -129,9 +130,10 @@ impl InboundSa {
     /// then the inner header, the selectors (RFC 4301 section 5.2) and ECN. The octets of the packet are unspecified then; only an
     /// authentic packet changes the replay window.
     pub fn open(&self, packet: &mut Packet<'_>, outer_tos: u8) -> Result<(), OpenError> {
-        let number = self.read_header(packet.bytes())?;
-        self.window().check(number).ok().ok_or(OpenError::Replay)?;
-        self.opener.open(packet.bytes_mut()).ok().ok_or(OpenError::Icv)?;
+        let low = self.read_header(packet.bytes())?;
+        let number = self.number(&self.window(), low)?;
+        let mut esp = self.esp(packet, number);
+        self.opener.open(&mut esp).ok().ok_or(OpenError::Icv)?;
         self.window().accept(number).ok().ok_or(OpenError::Replay)?;
         self.unwrap_inner(packet, outer_tos)
     }
@@ -173,21 +175,20 @@ impl InboundSa {
         {
             let window = self.window();
             for (packet, result) in packets.iter().zip(&mut *results) {
-                *result = self.read_header(packet.bytes()).and_then(|number| {
-                    window.check(number).ok().ok_or(OpenError::Replay)?;
-                    numbers.push(number);
+                *result = self.read_header(packet.bytes()).and_then(|low| {
+                    numbers.push(self.number(&window, low)?);
                     Ok(())
                 });
             }
         }
 
         let opened = {
-            let mut batch = Batch::new();
-            for (packet, result) in packets.iter_mut().zip(&*results) {
-                if result.is_ok() {
-                    batch.push(packet.bytes_mut());
-                }
-            }
+            let candidates = packets.iter_mut().zip(&*results);
+            let candidates = candidates.filter_map(|(packet, result)| result.is_ok().then_some(packet));
+            let mut batch: Batch<'_> = candidates
+                .zip(&numbers)
+                .map(|(packet, number)| self.esp(packet, *number))
+                .collect();
             self.opener.open_batch(&mut batch)
         };
         {
@@ -228,8 +229,8 @@ impl InboundSa {
         self.window().skip_to(highest);
     }
 
-    /// Checks length and SPI and reads the sequence number.
-    fn read_header(&self, esp: &[u8]) -> Result<u64, OpenError> {
+    /// Checks length and SPI and reads the 32 bits of the sequence number that travel.
+    fn read_header(&self, esp: &[u8]) -> Result<u32, OpenError> {
         let around = ESP_HEADER_LEN + self.transform.iv_len() + self.transform.icv_len();
         let ciphertext = esp.len().checked_sub(around).ok_or(OpenError::Malformed)?;
         if ciphertext == 0 || ciphertext % self.transform.block_len() != 0 {
@@ -239,7 +240,25 @@ impl InboundSa {
         if spi != self.spi.get() {
             return Err(OpenError::Spi);
         }
-        Ok(sequence.into())
+        Ok(sequence)
+    }
+
+    /// The whole sequence number, if the window would accept it.
+    fn number(&self, window: &ReplayWindow, low: u32) -> Result<u64, OpenError> {
+        let number = if self.transform.esn() {
+            window.infer(low).ok_or(OpenError::Replay)?
+        } else {
+            low.into()
+        };
+        window.check(number).ok().ok_or(OpenError::Replay)?;
+        Ok(number)
+    }
+
+    fn esp<'p>(&self, packet: &'p mut Packet<'_>, number: u64) -> Esp<'p> {
+        Esp {
+            octets: packet.bytes_mut(),
+            high: self.transform.esn().then(|| high_half(number)),
+        }
     }
 
     /// From the decrypted ESP packet to the inner packet.

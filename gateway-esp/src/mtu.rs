@@ -132,6 +132,8 @@ mod tests {
         let shape_of = |cipher, integrity| Transform::new(cipher, integrity).unwrap().shape();
         assert_eq!(shape_of(Cipher::Aes128Gcm, None), shape(8, 16, 4));
         assert_eq!(shape_of(Cipher::Aes256Gcm, None), shape(8, 16, 4));
+        assert_eq!(shape_of(Cipher::Aes192Gcm, None), shape(8, 16, 4));
+        assert_eq!(shape_of(Cipher::ChaCha20Poly1305, None), shape(8, 16, 4));
         for aes in [Cipher::Aes128Cbc, Cipher::Aes192Cbc, Cipher::Aes256Cbc] {
             assert_eq!(shape_of(aes, Some(Integrity::HmacMd5_96)), shape(16, 12, 16));
             assert_eq!(shape_of(aes, Some(Integrity::HmacSha1_96)), shape(16, 12, 16));
@@ -139,11 +141,19 @@ mod tests {
                 shape_of(aes, Some(Integrity::HmacSha2_256_128)),
                 shape(16, 16, 16)
             );
+            assert_eq!(
+                shape_of(aes, Some(Integrity::HmacSha2_384_192)),
+                shape(16, 24, 16)
+            );
+            assert_eq!(
+                shape_of(aes, Some(Integrity::HmacSha2_512_256)),
+                shape(16, 32, 16)
+            );
         }
-        assert_eq!(
-            shape_of(Cipher::TripleDes, Some(Integrity::HmacMd5_96)),
-            shape(8, 12, 8)
-        );
+        for des in [Cipher::Des, Cipher::TripleDes] {
+            assert_eq!(shape_of(des, Some(Integrity::HmacMd5_96)), shape(8, 12, 8));
+            assert_eq!(shape_of(des, Some(Integrity::HmacSha2_512_256)), shape(8, 32, 8));
+        }
     }
 
     #[test]

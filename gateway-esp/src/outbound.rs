@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::crypto::{BATCH, Batch, Sealer};
+use crate::crypto::{BATCH, Batch, Esp, Sealer};
 use crate::ip::{Ipv4Header, protocol};
 use crate::sequence::Counter;
 use crate::wire::{self, Copied, ESP_HEADER_LEN, OuterHeader, TRAILER_LEN};
@@ -131,7 +131,7 @@ impl OutboundSa {
             nonce_base: nonce_space.base()?,
             core: Arc::new(Core {
                 sealer: Sealer::new(transform, keys)?,
-                counter: Counter::new(),
+                counter: Counter::new(transform.last_sequence()),
             }),
         })
     }
@@ -152,8 +152,8 @@ impl OutboundSa {
     /// Takes `count` consecutive sequence numbers with one atomic add.
     ///
     /// # Errors
-    /// Once 2^32 - 1 was reached, every call fails: there are no extended sequence numbers, and the counter never wraps. A block
-    /// that would cross the end is refused whole.
+    /// Once [`Transform::last_sequence`] was reached, every call fails: the counter never wraps. A block that would cross the end is
+    /// refused whole.
     pub fn reserve(&self, count: u32) -> Result<SequenceBlock, SequenceExhausted> {
         self.core.counter.reserve(count)
     }
@@ -188,7 +188,11 @@ impl OutboundSa {
         iv: &[u8; 16],
     ) -> Result<(), SealError> {
         let layout = self.prepare(packet, number, iv)?;
-        self.core.sealer.seal(&mut packet.frame[layout.esp..layout.end]);
+        let octets = &mut packet.frame[layout.esp..layout.end];
+        self.core.sealer.seal(&mut Esp {
+            octets,
+            high: self.transform.esn().then(|| number.high()),
+        });
         layout.adopt(packet);
         Ok(())
     }
@@ -217,7 +221,10 @@ impl OutboundSa {
                         let iv = self.iv(&number, ivs);
                         let layout = self.prepare(packet, &number, &iv)?;
                         layout.adopt(packet);
-                        batch.push(&mut packet.frame[layout.esp..layout.end]);
+                        batch.push(Esp {
+                            octets: &mut packet.frame[layout.esp..layout.end],
+                            high: self.transform.esn().then(|| number.high()),
+                        });
                         Ok(())
                     });
             }

@@ -3,6 +3,9 @@ use thiserror::Error;
 /// Numbers per word of the bitmap.
 const WORD: u64 = u64::BITS as u64;
 
+/// The lower half of an extended sequence number.
+const LOW: u64 = u32::MAX as u64;
+
 /// The anti-replay window of RFC 4303 section 3.4.3, as the ring of words of RFC 6479.
 ///
 /// Numbers have 64 bits, so the window serves extended sequence numbers as well once their upper half is known.
@@ -52,6 +55,32 @@ impl ReplayWindow {
     /// The highest number accepted; 0 before the first.
     pub const fn highest(&self) -> u64 {
         self.top
+    }
+
+    /// The extended sequence number of a packet that carries `low`: the one nearest to the window (RFC 4303 appendix A2.1). `None` if
+    /// that would lie before the first.
+    ///
+    /// Nothing is changed, and the answer is a guess until the ICV, which covers the upper half, was verified.
+    pub const fn infer(&self, low: u32) -> Option<u64> {
+        let (top_high, top_low) = (self.top >> 32, self.top & LOW);
+        let low = low as u64;
+        let high = match top_low.checked_sub(self.size - 1) {
+            // Case A: the window lies within one subspace. What is left of it has come round to the next.
+            Some(bottom) if low >= bottom => top_high,
+            Some(_) => top_high + 1,
+            // Case B: the window begins in the subspace before.
+            None if low >= (top_low + (1 << 32)) - (self.size - 1) => match top_high.checked_sub(1) {
+                Some(high) => high,
+                None => return None,
+            },
+            None => top_high,
+        };
+        // A top of 2^64 and more is out of reach, whatever the peer authenticates.
+        if high >> 32 == 0 {
+            Some(high << 32 | low)
+        } else {
+            None
+        }
     }
 
     /// Whether `number` could be accepted. Changes nothing: the packet is not authenticated yet.
@@ -228,6 +257,46 @@ mod tests {
         }
     }
 
+    /// RFC 4303 appendix A2.1, for a window of 64.
+    #[test]
+    fn the_upper_half_is_the_one_nearest_to_the_window() {
+        const SPACE: u64 = 1 << 32;
+        let last = u32::MAX;
+        #[rustfmt::skip]
+        let cases = [
+            // Case A, the window within one subspace: at its edges, behind and before it.
+            (SPACE + 1000, 1000, Some(SPACE + 1000)),
+            (SPACE + 1000, 937, Some(SPACE + 937)),
+            (SPACE + 1000, 936, Some(2 * SPACE + 936)),
+            (SPACE + 1000, 0, Some(2 * SPACE)),
+            (SPACE + 1000, last, Some(SPACE + u64::from(last))),
+            (SPACE + 63, 0, Some(SPACE)),
+            (SPACE - 1, 0, Some(SPACE)),
+            (SPACE - 1, last, Some(SPACE - 1)),
+            // Case B, the window across two subspaces.
+            (SPACE + 62, last, Some(SPACE - 1)),
+            (SPACE + 62, last - 1, Some(2 * SPACE - 2)),
+            (SPACE, last - 62, Some(SPACE - 63)),
+            (SPACE, last - 63, Some(2 * SPACE - 64)),
+            (SPACE, 0, Some(SPACE)),
+            (SPACE, 1, Some(SPACE + 1)),
+            (2 * SPACE + 5, last, Some(2 * SPACE - 1)),
+            // Before the first number there is nothing.
+            (0, 1, Some(1)),
+            (0, last - 63, Some(u64::from(last - 63))),
+            (0, last, None),
+            (10, last, None),
+            // At the end of everything.
+            (u64::MAX, 0, None),
+            (u64::MAX, last, Some(u64::MAX)),
+        ];
+        for (top, low, expected) in cases {
+            let mut window = ReplayWindow::new(64).unwrap();
+            window.skip_to(top);
+            assert_eq!(window.infer(low), expected, "{low:#x} with top {top:#x}");
+        }
+    }
+
     #[test]
     fn sizes_outside_the_bounds_are_refused() {
         for size in [0, 1, 63, 65_537, u32::MAX] {
@@ -236,6 +305,23 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever is in the window, or up to 2^32 minus the window ahead of it, is found by its lower half.
+        #[test]
+        fn every_number_in_reach_is_inferred(
+            size in 64u32..=65_536,
+            top in prop_oneof![0u64..200_000, (1u64 << 32) - 100_000..(1 << 32) + 100_000, 0u64..1 << 48],
+            ahead: bool,
+            distance in prop_oneof![0u64..70_000, 0u64..1 << 32],
+        ) {
+            let mut window = ReplayWindow::new(size).unwrap();
+            window.skip_to(top);
+            let reach = if ahead { (1 << 32) - u64::from(size) } else { u64::from(size) - 1 };
+            let distance = distance.min(reach);
+            let number = if ahead { top + distance } else { top.saturating_sub(distance) };
+            let low = u32::try_from(number & LOW).unwrap();
+            prop_assert_eq!(window.infer(low), Some(number));
+        }
+
         /// The window against a set that remembers everything.
         #[test]
         fn agrees_with_a_set_of_all_accepted_numbers(

@@ -3,8 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
-/// The last number of an SA without extended sequence numbers, RFC 4303 section 3.3.3.
-const LAST: u64 = u32::MAX as u64;
+use crate::crypto::HighHalf;
 
 /// A sequence number that no other packet of its SA has.
 ///
@@ -27,6 +26,17 @@ impl SequenceNumber {
     pub(crate) const fn low(&self) -> u32 {
         self.0 as u32
     }
+
+    /// The 32 bits that are authenticated and do not travel.
+    pub(crate) const fn high(&self) -> HighHalf {
+        high_half(self.0)
+    }
+}
+
+/// The higher half of an extended sequence number, as it is authenticated.
+pub(crate) const fn high_half(number: u64) -> HighHalf {
+    let [a, b, c, d, ..] = number.to_be_bytes();
+    [a, b, c, d]
 }
 
 /// Consecutive sequence numbers, reserved together.
@@ -65,12 +75,16 @@ pub struct SequenceExhausted;
 pub(crate) struct Counter {
     /// The first number that is free.
     next: AtomicU64,
+    /// The last number that may be used.
+    last: u64,
 }
 
 impl Counter {
-    pub(crate) const fn new() -> Self {
+    /// `last` is far below 2^64, so that the numbers asked for beyond it do not wrap the counter either.
+    pub(crate) const fn new(last: u64) -> Self {
         Self {
             next: AtomicU64::new(1),
+            last,
         }
     }
 
@@ -78,12 +92,12 @@ impl Counter {
     ///
     /// The counter has 64 bits and stands still once it is past the last number, so it cannot wrap: every later call fails too.
     pub(crate) fn reserve(&self, count: u32) -> Result<SequenceBlock, SequenceExhausted> {
-        if self.next.load(Ordering::Relaxed) > LAST {
+        if self.next.load(Ordering::Relaxed) > self.last {
             return Err(SequenceExhausted);
         }
         let first = self.next.fetch_add(count.into(), Ordering::Relaxed);
         let end = first.saturating_add(count.into());
-        if end > LAST + 1 {
+        if end > self.last + 1 {
             Err(SequenceExhausted)
         } else {
             Ok(SequenceBlock(first..end))
@@ -97,7 +111,7 @@ impl Counter {
 
     /// The highest number taken so far; 0 before the first.
     pub(crate) fn highest(&self) -> u64 {
-        self.next.load(Ordering::Relaxed).saturating_sub(1).min(LAST)
+        self.next.load(Ordering::Relaxed).saturating_sub(1).min(self.last)
     }
 }
 
@@ -105,13 +119,17 @@ impl Counter {
 mod tests {
     use super::*;
 
+    /// RFC 4303 section 3.3.3, without extended sequence numbers.
+    const LAST: u64 = u32::MAX as u64;
+    const EXTENDED_LAST: u64 = (1 << 48) - 1;
+
     fn numbers(block: Result<SequenceBlock, SequenceExhausted>) -> Result<Vec<u64>, SequenceExhausted> {
         block.map(|block| block.map(|number| number.get()).collect())
     }
 
     #[test]
     fn starts_at_one_and_gives_each_number_once() {
-        let counter = Counter::new();
+        let counter = Counter::new(LAST);
         assert_eq!(counter.highest(), 0);
         assert_eq!(numbers(counter.reserve(3)), Ok(vec![1, 2, 3]));
         assert_eq!(numbers(counter.reserve(0)), Ok(vec![]));
@@ -121,19 +139,33 @@ mod tests {
 
     #[test]
     fn never_wraps_and_stays_exhausted() {
-        let counter = Counter::new();
-        counter.skip_to(LAST - 3);
-        assert_eq!(numbers(counter.reserve(2)), Ok(vec![LAST - 2, LAST - 1]));
-        assert_eq!(numbers(counter.reserve(1)), Ok(vec![LAST]));
-        for count in [1, 2, u32::MAX, 1] {
-            assert_eq!(numbers(counter.reserve(count)), Err(SequenceExhausted));
+        for last in [LAST, EXTENDED_LAST] {
+            let counter = Counter::new(last);
+            counter.skip_to(last - 3);
+            assert_eq!(numbers(counter.reserve(2)), Ok(vec![last - 2, last - 1]));
+            assert_eq!(numbers(counter.reserve(1)), Ok(vec![last]));
+            for count in [1, 2, u32::MAX, 1] {
+                assert_eq!(numbers(counter.reserve(count)), Err(SequenceExhausted));
+            }
+            assert_eq!(counter.highest(), last);
         }
-        assert_eq!(counter.highest(), LAST);
+    }
+
+    #[test]
+    fn extended_numbers_go_on_beyond_32_bits() {
+        let counter = Counter::new(EXTENDED_LAST);
+        counter.skip_to(LAST - 1);
+        let numbers: Vec<_> = counter.reserve(3).unwrap().collect();
+        let halves: Vec<_> = numbers
+            .iter()
+            .map(|number| (number.high(), number.low()))
+            .collect();
+        assert_eq!(halves, [([0; 4], u32::MAX), ([0, 0, 0, 1], 0), ([0, 0, 0, 1], 1)]);
     }
 
     #[test]
     fn a_block_that_does_not_fit_is_refused_whole() {
-        let counter = Counter::new();
+        let counter = Counter::new(LAST);
         counter.skip_to(LAST - 3);
         assert_eq!(numbers(counter.reserve(4)), Err(SequenceExhausted));
         assert_eq!(numbers(counter.reserve(1)), Err(SequenceExhausted));
@@ -141,7 +173,7 @@ mod tests {
 
     #[test]
     fn skipping_never_goes_back() {
-        let counter = Counter::new();
+        let counter = Counter::new(LAST);
         counter.skip_to(100);
         counter.skip_to(50);
         assert_eq!(numbers(counter.reserve(1)), Ok(vec![101]));
@@ -149,7 +181,7 @@ mod tests {
 
     #[test]
     fn threads_share_the_numbers_without_repeating_one() {
-        let counter = Counter::new();
+        let counter = Counter::new(LAST);
         let mut all: Vec<u64> = std::thread::scope(|scope| {
             let threads: Vec<_> = (1..=4u32)
                 .map(|size| {

@@ -42,9 +42,10 @@ pub(crate) fn hex(digits: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Every transform there is.
+/// Every transform there is, with and without extended sequence numbers.
 pub(crate) fn all_transforms() -> Vec<Transform> {
     let cbc = [
+        Cipher::Des,
         Cipher::TripleDes,
         Cipher::Aes128Cbc,
         Cipher::Aes192Cbc,
@@ -54,13 +55,30 @@ pub(crate) fn all_transforms() -> Vec<Transform> {
         Integrity::HmacMd5_96,
         Integrity::HmacSha1_96,
         Integrity::HmacSha2_256_128,
+        Integrity::HmacSha2_384_192,
+        Integrity::HmacSha2_512_256,
     ];
-    let aead = [Cipher::Aes128Gcm, Cipher::Aes256Gcm].map(|cipher| Transform::new(cipher, None));
+    let aead = [
+        Cipher::Aes128Gcm,
+        Cipher::Aes192Gcm,
+        Cipher::Aes256Gcm,
+        Cipher::ChaCha20Poly1305,
+    ];
     let pairs = cbc
         .into_iter()
         .flat_map(|cipher| macs.map(|mac| Transform::new(cipher, Some(mac))));
-    pairs.chain(aead).map(Result::unwrap).collect()
+    let all: Vec<_> = pairs
+        .chain(aead.map(|cipher| Transform::new(cipher, None)))
+        .map(Result::unwrap)
+        .collect();
+    [false, true]
+        .into_iter()
+        .flat_map(|esn| all.iter().map(move |transform| transform.with_esn(esn)))
+        .collect()
 }
+
+/// How many [`all_transforms`] there are.
+pub(crate) const TRANSFORMS: usize = 2 * (5 * 5 + 4);
 
 /// Keys of the right lengths, different for each `tag`.
 pub(crate) fn keys(transform: Transform, tag: u8) -> Keys {
@@ -107,7 +125,7 @@ pub(crate) fn pair(transform: Transform) -> (OutboundSa, InboundSa) {
 }
 
 /// Room that suffices for every transform.
-pub(crate) const ROOM: usize = 64;
+pub(crate) const ROOM: usize = 96;
 
 /// A frame with the packet in it and [`ROOM`] on both sides.
 pub(crate) fn frame(packet: &[u8]) -> Vec<u8> {

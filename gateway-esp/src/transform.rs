@@ -2,9 +2,11 @@ use thiserror::Error;
 
 use crate::mtu::{self, Shape};
 
-/// ESP encryption algorithms, IANA "IKEv2 Transform Type 1"; the AEADs of RFC 4106 authenticate as well.
+/// ESP encryption algorithms, IANA "IKEv2 Transform Type 1"; the AEADs of RFC 4106 and RFC 7634 authenticate as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cipher {
+    /// DES-CBC, RFC 2405. Breakable in hours; for peers that have nothing else.
+    Des,
     /// 3DES-CBC with three keys, RFC 2451. For old peers only.
     TripleDes,
     /// AES-CBC with a 128-bit key, RFC 3602.
@@ -15,16 +17,20 @@ pub enum Cipher {
     Aes256Cbc,
     /// AES-GCM with a 128-bit key and a 16-octet ICV, RFC 4106.
     Aes128Gcm,
+    /// AES-GCM with a 192-bit key and a 16-octet ICV, RFC 4106.
+    Aes192Gcm,
     /// AES-GCM with a 256-bit key and a 16-octet ICV, RFC 4106.
     Aes256Gcm,
+    /// ChaCha20-Poly1305, RFC 7634.
+    ChaCha20Poly1305,
 }
 
 impl Cipher {
     /// Whether the cipher authenticates by itself.
     pub const fn is_aead(self) -> bool {
         match self {
-            Self::Aes128Gcm | Self::Aes256Gcm => true,
-            Self::TripleDes | Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc => false,
+            Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm | Self::ChaCha20Poly1305 => true,
+            Self::Des | Self::TripleDes | Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc => false,
         }
     }
 }
@@ -38,6 +44,10 @@ pub enum Integrity {
     HmacSha1_96,
     /// HMAC-SHA2-256 truncated to 128 bits, RFC 4868.
     HmacSha2_256_128,
+    /// HMAC-SHA2-384 truncated to 192 bits, RFC 4868.
+    HmacSha2_384_192,
+    /// HMAC-SHA2-512 truncated to 256 bits, RFC 4868.
+    HmacSha2_512_256,
 }
 
 /// How the ESP packet travels.
@@ -49,13 +59,14 @@ pub enum Encapsulation {
     Udp,
 }
 
-/// A cipher together with the integrity that belongs to it.
+/// A cipher together with the integrity that belongs to it, and the kind of sequence numbers (IANA "IKEv2 Transform Type 5").
 ///
 /// There is no value of this type without authentication: a CBC cipher needs an [`Integrity`], an AEAD takes none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transform {
     cipher: Cipher,
     integrity: Option<Integrity>,
+    esn: bool,
 }
 
 /// Why a cipher and an integrity do not make a [`Transform`].
@@ -70,7 +81,7 @@ pub enum TransformError {
 }
 
 impl Transform {
-    /// Pairs the two.
+    /// Pairs the two, with sequence numbers of 32 bits.
     ///
     /// # Errors
     /// Refuses a CBC cipher without integrity and an AEAD with one.
@@ -78,8 +89,18 @@ impl Transform {
         match (cipher.is_aead(), integrity) {
             (false, None) => Err(TransformError::IntegrityMissing(cipher)),
             (true, Some(_)) => Err(TransformError::IntegrityNotAllowed(cipher)),
-            (true, None) | (false, Some(_)) => Ok(Self { cipher, integrity }),
+            (true, None) | (false, Some(_)) => Ok(Self {
+                cipher,
+                integrity,
+                esn: false,
+            }),
         }
+    }
+
+    /// The same with extended sequence numbers (RFC 4303 section 2.2.1), or without.
+    #[must_use]
+    pub const fn with_esn(self, esn: bool) -> Self {
+        Self { esn, ..self }
     }
 
     /// The encryption algorithm.
@@ -92,14 +113,30 @@ impl Transform {
         self.integrity
     }
 
-    /// Octets of encryption key that IKE derives, with the 4-octet salt of RFC 4106 section 8.1.
+    /// Whether sequence numbers have 64 bits, of which the lower half travels.
+    pub const fn esn(self) -> bool {
+        self.esn
+    }
+
+    /// The last sequence number that the sender may use.
+    ///
+    /// Without extended sequence numbers there are 2^32 - 1 (RFC 4303 section 3.3.3). With them we stop at 2^48 - 1: the number is also
+    /// the counter of the AEAD's explicit IV, which has 48 bits (see [`crate::NonceSpace`]). At ten million packets per second that is
+    /// most of a year.
+    pub const fn last_sequence(self) -> u64 {
+        if self.esn { (1 << 48) - 1 } else { u32::MAX as u64 }
+    }
+
+    /// Octets of encryption key that IKE derives, with the 4-octet salt of RFC 4106 section 8.1 and RFC 7634 section 2.
     pub const fn encryption_key_len(self) -> usize {
         match self.cipher {
+            Cipher::Des => 8,
             Cipher::Aes128Cbc => 16,
             Cipher::TripleDes | Cipher::Aes192Cbc => 24,
             Cipher::Aes256Cbc => 32,
             Cipher::Aes128Gcm => 16 + 4,
-            Cipher::Aes256Gcm => 32 + 4,
+            Cipher::Aes192Gcm => 24 + 4,
+            Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => 32 + 4,
         }
     }
 
@@ -110,6 +147,8 @@ impl Transform {
             Some(Integrity::HmacMd5_96) => 16,
             Some(Integrity::HmacSha1_96) => 20,
             Some(Integrity::HmacSha2_256_128) => 32,
+            Some(Integrity::HmacSha2_384_192) => 48,
+            Some(Integrity::HmacSha2_512_256) => 64,
         }
     }
 
@@ -117,7 +156,12 @@ impl Transform {
     pub const fn iv_len(self) -> usize {
         match self.cipher {
             Cipher::Aes128Cbc | Cipher::Aes192Cbc | Cipher::Aes256Cbc => 16,
-            Cipher::TripleDes | Cipher::Aes128Gcm | Cipher::Aes256Gcm => 8,
+            Cipher::Des
+            | Cipher::TripleDes
+            | Cipher::Aes128Gcm
+            | Cipher::Aes192Gcm
+            | Cipher::Aes256Gcm
+            | Cipher::ChaCha20Poly1305 => 8,
         }
     }
 
@@ -126,6 +170,8 @@ impl Transform {
         match self.integrity {
             Some(Integrity::HmacMd5_96 | Integrity::HmacSha1_96) => 12,
             None | Some(Integrity::HmacSha2_256_128) => 16,
+            Some(Integrity::HmacSha2_384_192) => 24,
+            Some(Integrity::HmacSha2_512_256) => 32,
         }
     }
 
@@ -133,8 +179,8 @@ impl Transform {
     pub const fn block_len(self) -> usize {
         match self.cipher {
             Cipher::Aes128Cbc | Cipher::Aes192Cbc | Cipher::Aes256Cbc => 16,
-            Cipher::TripleDes => 8,
-            Cipher::Aes128Gcm | Cipher::Aes256Gcm => 4,
+            Cipher::Des | Cipher::TripleDes => 8,
+            Cipher::Aes128Gcm | Cipher::Aes192Gcm | Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => 4,
         }
     }
 
@@ -162,13 +208,19 @@ impl Transform {
 mod tests {
     use super::*;
 
-    const CBC: [Cipher; 4] = [
+    const CBC: [Cipher; 5] = [
+        Cipher::Des,
         Cipher::TripleDes,
         Cipher::Aes128Cbc,
         Cipher::Aes192Cbc,
         Cipher::Aes256Cbc,
     ];
-    const AEAD: [Cipher; 2] = [Cipher::Aes128Gcm, Cipher::Aes256Gcm];
+    const AEAD: [Cipher; 4] = [
+        Cipher::Aes128Gcm,
+        Cipher::Aes192Gcm,
+        Cipher::Aes256Gcm,
+        Cipher::ChaCha20Poly1305,
+    ];
 
     #[test]
     fn there_is_no_transform_without_authentication() {

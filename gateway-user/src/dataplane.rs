@@ -372,8 +372,8 @@ fn check(config: &DataplaneConfig) -> Result<u32, DataplaneError> {
 }
 
 /// Octets of a frame around an IP packet as long as the MTU: the kernel's headroom, an Ethernet header with two tags, and what
-/// sealing adds behind the packet (block of 16, trailer, ICV of 16).
-const ROOM_AROUND: usize = crate::xsk::XDP_HEADROOM + 22 + 34;
+/// sealing adds behind the packet (block of 16, trailer, ICV of 32).
+const ROOM_AROUND: usize = crate::xsk::XDP_HEADROOM + 22 + 50;
 
 /// Binds one socket; waits a moment for a queue that is busy.
 fn bind(

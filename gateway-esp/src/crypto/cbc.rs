@@ -7,7 +7,7 @@ use aes::cipher::{
 };
 use aes::{Aes128Dec, Aes128Enc, Aes192Dec, Aes192Enc, Aes256Dec, Aes256Enc};
 use arrayvec::ArrayVec;
-use des::TdesEde3;
+use des::{Des, TdesEde3};
 
 use super::BATCH;
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +31,7 @@ pub(super) struct Decryptor {
 }
 
 enum EncryptingCipher {
+    Des(Des),
     TripleDes(TdesEde3),
     Aes128(Aes128Enc),
     Aes192(Aes192Enc),
@@ -38,6 +39,7 @@ enum EncryptingCipher {
 }
 
 enum DecryptingCipher {
+    Des(Des),
     TripleDes(TdesEde3),
     Aes128(Aes128Dec),
     Aes192(Aes192Dec),
@@ -46,15 +48,18 @@ enum DecryptingCipher {
 
 impl Encryptor {
     pub(super) fn new(cipher: Cipher, key: &[u8]) -> Result<Self, KeyError> {
-        use EncryptingCipher::{Aes128, Aes192, Aes256, TripleDes};
+        use EncryptingCipher::{Aes128, Aes192, Aes256, Des, TripleDes};
 
         Ok(Self {
             cipher: match cipher {
+                Cipher::Des => Des(keyed(key)?),
                 Cipher::TripleDes => TripleDes(keyed(key)?),
                 Cipher::Aes128Cbc => Aes128(keyed(key)?),
                 Cipher::Aes192Cbc => Aes192(keyed(key)?),
                 Cipher::Aes256Cbc => Aes256(keyed(key)?),
-                Cipher::Aes128Gcm | Cipher::Aes256Gcm => return Err(KeyError::Refused),
+                Cipher::Aes128Gcm | Cipher::Aes192Gcm | Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => {
+                    return Err(KeyError::Refused);
+                }
             },
             #[cfg(target_arch = "x86_64")]
             wide: is_aes(cipher).then(|| aes_vaes::Encryptor::new(key)).flatten(),
@@ -64,6 +69,7 @@ impl Encryptor {
     /// Encrypts whole blocks in place.
     pub(super) fn encrypt(&self, iv: &[u8], payload: &mut [u8]) {
         match &self.cipher {
+            EncryptingCipher::Des(cipher) => encrypt(cipher, iv, payload),
             EncryptingCipher::TripleDes(cipher) => encrypt(cipher, iv, payload),
             EncryptingCipher::Aes128(cipher) => encrypt(cipher, iv, payload),
             EncryptingCipher::Aes192(cipher) => encrypt(cipher, iv, payload),
@@ -76,8 +82,11 @@ impl Encryptor {
     /// One CBC chain leaves an AES unit idle most of the time, since each block waits for the one before. The blocks of different
     /// packets do not wait for each other.
     pub(super) fn encrypt_lanes<'p>(&self, packets: impl Iterator<Item = (&'p [u8], &'p mut [u8])>) {
-        if let EncryptingCipher::TripleDes(cipher) = &self.cipher {
-            return packets.for_each(|(iv, payload)| encrypt(cipher, iv, payload));
+        if matches!(
+            self.cipher,
+            EncryptingCipher::Des(_) | EncryptingCipher::TripleDes(_)
+        ) {
+            return packets.for_each(|(iv, payload)| self.encrypt(iv, payload));
         }
         let mut lanes: ArrayVec<Lane<'p>, BATCH> = packets
             .map(|(iv, payload)| Lane {
@@ -91,7 +100,7 @@ impl Encryptor {
         }
         let lanes = Lanes { lanes };
         match &self.cipher {
-            EncryptingCipher::TripleDes(_) => {}
+            EncryptingCipher::Des(_) | EncryptingCipher::TripleDes(_) => {}
             EncryptingCipher::Aes128(cipher) => cipher.encrypt_with_backend(lanes),
             EncryptingCipher::Aes192(cipher) => cipher.encrypt_with_backend(lanes),
             EncryptingCipher::Aes256(cipher) => cipher.encrypt_with_backend(lanes),
@@ -101,15 +110,18 @@ impl Encryptor {
 
 impl Decryptor {
     pub(super) fn new(cipher: Cipher, key: &[u8]) -> Result<Self, KeyError> {
-        use DecryptingCipher::{Aes128, Aes192, Aes256, TripleDes};
+        use DecryptingCipher::{Aes128, Aes192, Aes256, Des, TripleDes};
 
         Ok(Self {
             cipher: match cipher {
+                Cipher::Des => Des(keyed(key)?),
                 Cipher::TripleDes => TripleDes(keyed(key)?),
                 Cipher::Aes128Cbc => Aes128(keyed(key)?),
                 Cipher::Aes192Cbc => Aes192(keyed(key)?),
                 Cipher::Aes256Cbc => Aes256(keyed(key)?),
-                Cipher::Aes128Gcm | Cipher::Aes256Gcm => return Err(KeyError::Refused),
+                Cipher::Aes128Gcm | Cipher::Aes192Gcm | Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => {
+                    return Err(KeyError::Refused);
+                }
             },
             #[cfg(target_arch = "x86_64")]
             wide: is_aes(cipher).then(|| aes_vaes::Decryptor::new(key)).flatten(),
@@ -127,6 +139,7 @@ impl Decryptor {
 
     fn decrypt_portably(&self, iv: &[u8], payload: &mut [u8]) {
         match &self.cipher {
+            DecryptingCipher::Des(cipher) => decrypt(cipher, iv, payload),
             DecryptingCipher::TripleDes(cipher) => decrypt(cipher, iv, payload),
             DecryptingCipher::Aes128(cipher) => decrypt(cipher, iv, payload),
             DecryptingCipher::Aes192(cipher) => decrypt(cipher, iv, payload),
@@ -275,6 +288,17 @@ mod tests {
                   c0c1c2c3c4c5c6c7c8c9cacbcccdcecf d0d1d2d3d4d5d6d7d8d9dadbdcdddedf"),
             "c30e32ffedc0774e6aff6af0869f71aa 0f3af07a9a31a9c684db207eb0ef8e4e
              35907aa632c3ffdf868bb7b29d3d46ad 83ce9f9a102ee99d49a53e87f4c3da55",
+        );
+    }
+
+    #[test]
+    fn des_matches_fips_81() {
+        check(
+            Cipher::Des,
+            "0123456789abcdef",
+            "1234567890abcdef",
+            b"Now is the time for all ",
+            "e5c7cdde872bf27c 43e934008c389c0f 683788499a7c05f6",
         );
     }
 

@@ -1,7 +1,8 @@
 use arrayvec::ArrayVec;
 
 use super::super::BATCH;
-use super::{Blocks, Hash};
+use super::Blocks;
+use super::hash::Hash;
 
 /// With fewer messages than this left, one after the other is faster than lanes of which most are idle.
 const WORTHWHILE: usize = 4;
@@ -9,10 +10,10 @@ const WORTHWHILE: usize = 4;
 /// Spreads messages of any lengths over the `N` lanes of a kernel, the longest first.
 ///
 /// The kernel gets the states and inputs of its lanes and how many blocks all of them have.
-pub(super) fn compress_each<H: Hash, const N: usize>(
+pub(super) fn compress_each<H: Hash<64>, const N: usize>(
     states: &mut [H::State],
-    inputs: &mut [Blocks<'_>],
-    kernel: impl Fn(&mut [H::State; N], &[Blocks<'_>; N], usize),
+    inputs: &mut [Blocks<'_, 64>],
+    kernel: impl Fn(&mut [H::State; N], &[Blocks<'_, 64>; N], usize),
 ) {
     let count = inputs.first().map_or(0, |blocks| blocks.len());
     if inputs.iter().all(|blocks| blocks.len() == count) {
@@ -22,7 +23,7 @@ pub(super) fn compress_each<H: Hash, const N: usize>(
             inputs.fill(&[]);
         }
     }
-    let unfinished = |at: &usize, inputs: &[Blocks<'_>]| !inputs[*at].is_empty();
+    let unfinished = |at: &usize, inputs: &[Blocks<'_, 64>]| !inputs[*at].is_empty();
     let mut waiting: ArrayVec<usize, BATCH> = (0..states.len().min(inputs.len()))
         .filter(|at| unfinished(at, inputs))
         .collect();
