@@ -93,8 +93,6 @@ pub(super) enum InstallError {
     Transform(#[from] TransformError),
     #[error(transparent)]
     Keys(#[from] KeyError),
-    #[error("the data plane cannot do {0}")]
-    Unsupported(String),
 }
 
 /// Both directions of a Child SA, ready for the data plane, and what the XDP program knows about them.
@@ -108,27 +106,25 @@ pub(super) struct EspPair {
 
 /// Makes the two ESP SAs of a Child SA.
 pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, InstallError> {
-    let unsupported = || InstallError::Unsupported(child.proposal.to_string());
-    if child.esn {
-        return Err(InstallError::Unsupported("extended sequence numbers".to_owned()));
-    }
     let cipher = match child.proposal.cipher {
+        EspCipher::Des => Cipher::Des,
         EspCipher::TripleDes => Cipher::TripleDes,
         EspCipher::Aes128Cbc => Cipher::Aes128Cbc,
         EspCipher::Aes192Cbc => Cipher::Aes192Cbc,
         EspCipher::Aes256Cbc => Cipher::Aes256Cbc,
         EspCipher::Aes128Gcm16 => Cipher::Aes128Gcm,
+        EspCipher::Aes192Gcm16 => Cipher::Aes192Gcm,
         EspCipher::Aes256Gcm16 => Cipher::Aes256Gcm,
-        EspCipher::Des | EspCipher::Aes192Gcm16 | EspCipher::ChaCha20Poly1305 => return Err(unsupported()),
+        EspCipher::ChaCha20Poly1305 => Cipher::ChaCha20Poly1305,
     };
-    let integrity = match child.proposal.integrity {
-        None => None,
-        Some(EspIntegrity::HmacMd5) => Some(Integrity::HmacMd5_96),
-        Some(EspIntegrity::HmacSha1) => Some(Integrity::HmacSha1_96),
-        Some(EspIntegrity::HmacSha2_256) => Some(Integrity::HmacSha2_256_128),
-        Some(EspIntegrity::HmacSha2_384 | EspIntegrity::HmacSha2_512) => return Err(unsupported()),
-    };
-    let transform = Transform::new(cipher, integrity)?;
+    let integrity = child.proposal.integrity.map(|integrity| match integrity {
+        EspIntegrity::HmacMd5 => Integrity::HmacMd5_96,
+        EspIntegrity::HmacSha1 => Integrity::HmacSha1_96,
+        EspIntegrity::HmacSha2_256 => Integrity::HmacSha2_256_128,
+        EspIntegrity::HmacSha2_384 => Integrity::HmacSha2_384_192,
+        EspIntegrity::HmacSha2_512 => Integrity::HmacSha2_512_256,
+    });
+    let transform = Transform::new(cipher, integrity)?.with_esn(child.esn);
     let udp = child.encapsulation.map(|ports| UdpPorts {
         local: ports.local_port,
         peer: ports.peer_port,
