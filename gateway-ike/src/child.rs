@@ -4,12 +4,13 @@
 //! Child SAs with the same selectors the newest confirmed one seals, and all of them open until they end.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway_common::Spi;
 
-use crate::config::{PairIndex, SelectorPair};
-use crate::event::{ChildId, Served};
+use crate::config::{EspProposal, PairIndex, SelectorPair};
+use crate::event::{ChildId, EspSa, Served};
+use crate::ike_sa::SaKey;
 
 /// What a Child SA is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) struct Child {
     pub(crate) inbound: Spi,
     /// The peer's: what a Delete of the peer names.
     pub(crate) outbound: Spi,
+    /// The IKE SA that negotiated it.
+    pub(crate) ike: SaKey,
     pub(crate) usage: Use,
     /// Whether we initiated the exchange, and so care for the end of what it replaces.
     pub(crate) initiator: bool,
@@ -67,6 +70,20 @@ pub(crate) struct Confirmed {
     pub(crate) in_use: bool,
     /// These no longer seal and need no rekey.
     pub(crate) superseded: Vec<ChildId>,
+}
+
+/// What a negotiation of either version yields: a pair of ESP SAs.
+#[derive(Debug)]
+pub(crate) struct NewChild {
+    pub(crate) serves: Vec<Served>,
+    /// The Child SA that it was negotiated to replace.
+    pub(crate) replaces: Option<ChildId>,
+    pub(crate) proposal: EspProposal,
+    pub(crate) esn: bool,
+    pub(crate) lifetime: Duration,
+    pub(crate) kilobytes: Option<u64>,
+    pub(crate) inbound: EspSa,
+    pub(crate) outbound: EspSa,
 }
 
 /// All Child SAs of a tunnel. Ids grow with the time of installation.
@@ -190,8 +207,6 @@ impl Children {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn child(spi: u32) -> Child {
@@ -205,6 +220,7 @@ mod tests {
             }],
             inbound: Spi::new(spi).unwrap(),
             outbound: Spi::new(spi + 1000).unwrap(),
+            ike: SaKey(1),
             usage: Use::Unconfirmed,
             initiator: false,
             replaces: None,

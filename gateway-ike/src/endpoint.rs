@@ -4,15 +4,16 @@ mod children;
 mod commands;
 mod datagram;
 mod ends;
-mod informational;
+mod established;
 mod jobs;
-mod phase1;
-mod phase2;
 mod reports;
 mod timeouts;
+mod v1;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_common::Spi;
@@ -23,10 +24,10 @@ use crate::event::{ChildId, Event, IkeSaSnapshot, Totals, Transmit, TransmitKind
 use crate::ike_sa::{IkeSa, SaKey, random_u32};
 use crate::jobs::{JobId, Jobs};
 use crate::outbox::Outbox;
+use crate::path::Path;
 use crate::policy::{RekeyPolicy, RetransmitPolicy};
 use crate::timer::Timers;
 use crate::tunnel::Tunnel;
-use crate::v1::nat_traversal::Path;
 use crate::wire::IkeSpi;
 use reports::Reports;
 
@@ -240,11 +241,22 @@ impl Endpoint {
     /// Totals since the start, for metrics.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let half_open = self.sas.values().filter(|sa| sa.established().is_none()).count();
+        let half_open = self.sas.values().filter(|sa| sa.up.is_none()).count();
         Totals {
             half_open: half_open.try_into().unwrap_or(u64::MAX),
             ..self.totals
         }
+    }
+
+    /// The tunnel between two addresses.
+    fn tunnel_of(&self, path: Path) -> Option<ConnectionId> {
+        self.by_peer.get(&(*path.local.ip(), *path.peer.ip())).copied()
+    }
+
+    fn config_of(&self, connection: ConnectionId) -> Option<Arc<ConnectionConfig>> {
+        self.tunnels
+            .get(&connection)
+            .map(|tunnel| Arc::clone(&tunnel.config))
     }
 
     fn send(&mut self, path: Path, payload: Vec<u8>) {

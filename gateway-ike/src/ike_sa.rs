@@ -1,31 +1,28 @@
-//! One IKE SA, from the first message of its exchange to its end.
+//! One IKE SA of either version, from the first message of its exchange to its end.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::config::ConnectionId;
-use crate::crypto::{Hash, RandomSource};
-use crate::event::{ChildId, IkeSaSnapshot, UdpEncapsulation};
+use crate::config::{ConnectionId, SelectorPair};
+use crate::crypto::RandomSource;
+use crate::event::{IkeSaSnapshot, UdpEncapsulation};
+use crate::path::{NAT_T_PORT, NatSides, Path};
 use crate::policy::RetransmitPolicy;
-use crate::v1::Refusal;
-use crate::v1::dpd::Dpd;
-use crate::v1::main_mode::{Authenticated, StepCx, initiator, responder};
-use crate::v1::nat_traversal::{NAT_T_PORT, Nat, Path};
-use crate::v1::quick_mode::initiator::AwaitAnswer;
-use crate::v1::quick_mode::responder::AwaitConfirmation;
-use crate::v1::sa::{SaKeys, Spis};
-use crate::wire::v1::{Message, NatNumbering, Protection};
-use crate::wire::{Flags, Header, IkeSpi};
+use crate::tunnel::Want;
+use crate::v1::isakmp_sa::{Established, IsakmpSa, Phase};
+use crate::wire::IkeSpi;
+use crate::wire::v1::NatNumbering;
 
 /// Names an IKE SA within the endpoint; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SaKey(pub(crate) u64);
 
-/// Quick Modes that one IKE SA may see. Every Message ID is remembered for the life of the SA, so that none is accepted twice; an SA
-/// that has seen so many is due for its own rekey.
-pub(crate) const MAX_QUICK_MODES: usize = 16_384;
-/// Informational Message IDs that are remembered.
-const MAX_INFORMATIONALS: usize = 128;
+/// The SPIs of an IKE SA; IKEv1 calls them cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spis {
+    pub(crate) initiator: IkeSpi,
+    /// Zero until the responder has chosen it.
+    pub(crate) responder: IkeSpi,
+}
 
 /// A message that waits for its answer.
 #[derive(Debug)]
@@ -46,204 +43,48 @@ impl Pending {
     }
 }
 
-/// A message that was answered, so that its repetition gets the same answer and changes nothing.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    digest: Vec<u8>,
-    pub(crate) datagram: Vec<u8>,
-}
-
-impl Answered {
-    pub(crate) fn new(received: &[u8], datagram: Vec<u8>) -> Self {
-        Self {
-            digest: digest(received),
-            datagram,
-        }
-    }
-
-    pub(crate) fn is_for(&self, received: &[u8]) -> bool {
-        self.digest == digest(received)
-    }
-}
-
-/// Tells repetitions of a datagram from new ones.
-fn digest(received: &[u8]) -> Vec<u8> {
-    Hash::Sha2_256.digest(&[received])
-}
-
-/// How far an IKE SA has come.
-#[derive(Debug)]
-pub(crate) enum Phase {
-    /// Main Mode initiator, message 1 sent.
-    SentSa(initiator::AwaitSa),
-    /// Main Mode initiator, message 3 sent.
-    SentKe(initiator::AwaitKe),
-    /// Main Mode initiator, message 5 sent.
-    SentAuth(Box<initiator::AwaitAuth>),
-    /// Main Mode responder, message 2 sent.
-    AnsweredSa(responder::AwaitKe),
-    /// Main Mode responder, message 4 sent.
-    AnsweredKe(Box<responder::AwaitAuth>),
-    /// Both ends are authenticated.
-    Established(Box<Established>),
-    /// Nothing more will happen.
-    Ended,
-}
-
-/// What an established IKE SA holds.
-#[derive(Debug)]
-pub(crate) struct Established {
-    pub(crate) keys: SaKeys,
-    pub(crate) nat: Option<Nat>,
-    /// The peer answers R-U-THERE.
-    pub(crate) dpd_supported: bool,
-    pub(crate) dpd: Dpd,
-    pub(crate) established_at: Instant,
-    pub(crate) rekey_at: Instant,
-    /// Quick Modes under way, by Message ID, and finished ones whose last message may have to be repeated.
-    pub(crate) quick_modes: BTreeMap<u32, QuickMode>,
-    pub(crate) used_message_ids: BTreeSet<u32>,
-    informational_ids: VecDeque<u32>,
-}
-
-/// One Quick Mode.
-#[derive(Debug)]
-pub(crate) struct QuickMode {
-    pub(crate) step: QuickStep,
-    /// Our last message: message 1 or 2 until it is answered, message 3 for a peer that missed it.
-    pub(crate) pending: Pending,
-    /// The message that our last one answers.
-    pub(crate) answered: Option<Vec<u8>>,
-    pub(crate) started: Instant,
-}
-
-/// How far a Quick Mode has come.
-#[derive(Debug)]
-pub(crate) enum QuickStep {
-    /// Message 1 sent.
-    Initiated(Box<AwaitAnswer>),
-    /// Message 2 sent, the inbound SA is installed.
-    Answered(Box<AwaitConfirmation>, ChildId),
-    /// Message 3 sent, or the peer's message 1 refused. Only repeats what it said last.
-    Finished,
-}
-
-impl QuickMode {
-    pub(crate) fn new(step: QuickStep, datagram: Vec<u8>, received: Option<&[u8]>, now: Instant) -> Self {
-        Self {
-            step,
-            pending: Pending::new(datagram),
-            answered: received.map(digest),
-            started: now,
-        }
-    }
-
-    /// Whether `received` is what our last message answers already.
-    pub(crate) fn is_repetition(&self, received: &[u8]) -> bool {
-        self.answered
-            .as_ref()
-            .is_some_and(|answered| *answered == digest(received))
-    }
-}
-
-impl Established {
-    pub(crate) fn new(
-        authenticated: Authenticated,
-        first_probe: u32,
-        now: Instant,
-        rekey_at: Instant,
-    ) -> Self {
-        let Authenticated { keys, nat, dpd, .. } = authenticated;
-        Self {
-            keys,
-            nat,
-            dpd_supported: dpd,
-            dpd: Dpd::new(first_probe),
-            established_at: now,
-            rekey_at,
-            quick_modes: BTreeMap::new(),
-            used_message_ids: BTreeSet::new(),
-            informational_ids: VecDeque::new(),
-        }
-    }
-
-    /// Notes the Message ID of an authentic Informational; false if it was seen before.
-    pub(crate) fn note_informational(&mut self, message_id: u32) -> bool {
-        if self.informational_ids.contains(&message_id) {
-            return false;
-        }
-        if self.informational_ids.len() == MAX_INFORMATIONALS {
-            self.informational_ids.pop_front();
-        }
-        self.informational_ids.push_back(message_id);
-        true
-    }
-
-    /// A Message ID that was not used. Never zero, which is phase 1.
-    pub(crate) fn new_message_id(&self, rng: &mut impl RandomSource) -> u32 {
-        loop {
-            let id = random_u32(rng);
-            if id != 0 && !self.used_message_ids.contains(&id) && !self.informational_ids.contains(&id) {
-                return id;
-            }
-        }
-    }
-
-    /// Quick Modes that we initiated and that are not answered.
-    pub(crate) fn initiated(&self) -> impl Iterator<Item = (u32, &AwaitAnswer)> {
-        self.quick_modes
-            .iter()
-            .filter_map(|(&id, quick)| match &quick.step {
-                QuickStep::Initiated(step) => Some((id, &**step)),
-                QuickStep::Answered(..) | QuickStep::Finished => None,
-            })
-    }
-}
-
-/// One IKE SA.
+/// One IKE SA: what both versions have, and what its version adds.
 #[derive(Debug)]
 pub(crate) struct IkeSa {
     pub(crate) connection: ConnectionId,
     /// Whether we initiated it.
     pub(crate) initiator: bool,
     pub(crate) path: Path,
-    /// The initiator's SPI, and the responder's once it is known.
     pub(crate) spis: Spis,
     pub(crate) started: Instant,
     /// When the peer last proved to be there.
     pub(crate) heard: Instant,
     /// The IKE SA that this one was initiated to replace.
     pub(crate) replaces: Option<SaKey>,
-    pub(crate) phase: Phase,
-    /// Our last message of Main Mode as initiator.
-    pub(crate) pending: Option<Pending>,
-    /// Our last message of Main Mode as responder.
-    pub(crate) answered: Option<Answered>,
+    /// `None` until both ends are authenticated.
+    pub(crate) up: Option<Up>,
+    pub(crate) nat: NatSides,
     /// A failure that nobody has proven was reported; once is enough.
     pub(crate) reported: bool,
-    /// The peer has deleted it. It is kept for a moment to read what the peer said at the same time and what came later.
-    pub(crate) closing: bool,
+    pub(crate) state: State,
 }
 
-/// What a message of Main Mode brought about.
-pub(crate) enum Advance {
-    /// Send this message and wait for the next.
-    Reply(Vec<u8>),
-    /// Established. The responder's last message is to be sent.
-    Up(Option<Vec<u8>>, Box<Authenticated>),
+/// Times of an established IKE SA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Up {
+    pub(crate) since: Instant,
+    pub(crate) rekey_at: Instant,
 }
 
-/// Why a message of Main Mode does not advance it.
-pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
-    /// What to tell the peer, protected if it has proven itself.
-    pub(crate) reply: Option<Vec<u8>>,
+/// What an IKE SA is under its version.
+#[derive(Debug)]
+pub(crate) enum State {
+    V1(IsakmpSa),
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self { refusal, reply: None }
-    }
+/// Whether an IKE SA takes another negotiation of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Free,
+    /// Not before one that is under way has ended.
+    Busy,
+    /// Only a successor does.
+    UsedUp,
 }
 
 impl IkeSa {
@@ -256,60 +97,72 @@ impl IkeSa {
         }
     }
 
-    pub(crate) fn established(&self) -> Option<&Established> {
-        match &self.phase {
-            Phase::Established(established) => Some(established),
-            Phase::SentSa(_)
-            | Phase::SentKe(_)
-            | Phase::SentAuth(_)
-            | Phase::AnsweredSa(_)
-            | Phase::AnsweredKe(_)
-            | Phase::Ended => None,
+    pub(crate) const fn v1(&self) -> Option<&IsakmpSa> {
+        match &self.state {
+            State::V1(sa) => Some(sa),
         }
     }
 
-    pub(crate) fn established_mut(&mut self) -> Option<&mut Established> {
-        match &mut self.phase {
-            Phase::Established(established) => Some(established),
-            Phase::SentSa(_)
-            | Phase::SentKe(_)
-            | Phase::SentAuth(_)
-            | Phase::AnsweredSa(_)
-            | Phase::AnsweredKe(_)
-            | Phase::Ended => None,
+    pub(crate) const fn v1_mut(&mut self) -> Option<&mut IsakmpSa> {
+        match &mut self.state {
+            State::V1(sa) => Some(sa),
+        }
+    }
+
+    /// What the phase 2 exchanges of IKEv1 work with.
+    pub(crate) fn phase_2(&self) -> Option<&Established> {
+        self.v1()?.established()
+    }
+
+    pub(crate) fn phase_2_mut(&mut self) -> Option<&mut Established> {
+        self.v1_mut()?.established_mut()
+    }
+
+    /// Whether another Child SA can be negotiated.
+    pub(crate) fn room(&self) -> Room {
+        match &self.state {
+            State::V1(sa) => sa.room(),
+        }
+    }
+
+    /// Whether we are negotiating a Child SA for `selectors`.
+    pub(crate) fn negotiates(&self, selectors: SelectorPair) -> bool {
+        self.wants().any(|want| want.selectors == selectors)
+    }
+
+    /// What we are negotiating Child SAs for.
+    pub(crate) fn wants(&self) -> impl Iterator<Item = Want> {
+        match &self.state {
+            State::V1(sa) => sa.wants(),
         }
     }
 
     /// A peer's attempt that has not proven anything.
     pub(crate) const fn is_half_open(&self) -> bool {
-        matches!(self.phase, Phase::AnsweredSa(_) | Phase::AnsweredKe(_))
+        match &self.state {
+            State::V1(sa) => sa.is_half_open(),
+        }
     }
 
-    /// The number of the Main Mode message that we wait for.
-    pub(crate) const fn waits_for(&self) -> u8 {
-        match self.phase {
-            Phase::SentSa(_) => 2,
-            Phase::AnsweredSa(_) => 3,
-            Phase::SentKe(_) => 4,
-            Phase::AnsweredKe(_) => 5,
-            Phase::SentAuth(_) => 6,
-            Phase::Established(_) | Phase::Ended => 0,
+    /// A peer's attempt that has come no further than our first answer: it is the most likely to be forged.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        match &self.state {
+            State::V1(sa) => matches!(sa.phase, Phase::AnsweredSa(_)),
         }
     }
 
     /// Ports for ESP in UDP: a NAT was found and both ends moved to port 4500.
     pub(crate) fn encapsulation(&self) -> Option<UdpEncapsulation> {
-        let nat = self.established()?.nat?;
-        (nat.found() && self.path.local.port() == NAT_T_PORT).then(|| UdpEncapsulation {
+        (self.nat.found() && self.path.local.port() == NAT_T_PORT).then(|| UdpEncapsulation {
             local_port: self.path.local.port(),
             peer_port: self.path.peer.port(),
         })
     }
 
-    /// The dialect of UDP encapsulation, if ESP travels in UDP.
+    /// The dialect of UDP encapsulation of IKEv1, if ESP travels in UDP.
     pub(crate) fn udp_dialect(&self) -> Option<NatNumbering> {
         self.encapsulation()?;
-        Some(self.established()?.nat?.numbering)
+        Some(self.phase_2()?.nat?.numbering)
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> IkeSaSnapshot {
@@ -317,120 +170,16 @@ impl IkeSa {
             connection: self.connection,
             spis: (self.spis.initiator, self.spis.responder),
             initiator: self.initiator,
-            state: match self.phase {
-                Phase::Established(_) => "established".to_owned(),
-                Phase::Ended => "ended".to_owned(),
-                Phase::SentSa(_)
-                | Phase::SentKe(_)
-                | Phase::SentAuth(_)
-                | Phase::AnsweredSa(_)
-                | Phase::AnsweredKe(_) => format!("main mode, waiting for message {}", self.waits_for()),
+            state: match &self.state {
+                State::V1(sa) => sa.state(),
             },
             idle: now.saturating_duration_since(self.heard),
         }
     }
-
-    /// Takes a message of Main Mode. After an error the phase is what it was, or [`Phase::Ended`].
-    pub(crate) fn on_main_mode<R: RandomSource>(
-        &mut self,
-        header: &Header,
-        body: &[u8],
-        initial_contact: bool,
-        cx: &mut StepCx<'_, R>,
-    ) -> Result<Advance, Refused> {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::SentSa(step) => match clear(header, body).and_then(|m| step.judge(header, &m, cx)) {
-                Err(refusal) => self.keep(Phase::SentSa(step), refusal),
-                Ok(answer) => {
-                    let (step, datagram) = step.on_sa(answer, cx).map_err(Refusal::from)?;
-                    self.spis = step.spis();
-                    self.phase = Phase::SentKe(step);
-                    Ok(Advance::Reply(datagram))
-                }
-            },
-            Phase::SentKe(step) => match clear(header, body).and_then(|m| step.judge(&m, cx)) {
-                Err(refusal) => self.keep(Phase::SentKe(step), refusal),
-                Ok(answer) => {
-                    let (step, datagram) = step.on_ke(answer, initial_contact, cx)?;
-                    if step.floats() {
-                        self.path = self.path.floated();
-                    }
-                    self.phase = Phase::SentAuth(Box::new(step));
-                    Ok(Advance::Reply(datagram))
-                }
-            },
-            Phase::SentAuth(step) => match step.judge(header, body, cx) {
-                Err(Refusal::End(diagnosis, notify)) => {
-                    let keys = step.into_keys_after(header, body);
-                    // The peer counts the SA as established: it has to hear that it is not.
-                    let payloads: Vec<_> = notify
-                        .map(|notify| keys.notify(notify, Vec::new()))
-                        .into_iter()
-                        .chain([keys.delete()])
-                        .collect();
-                    let reply = keys.informational(nonzero(cx.rng), &payloads).ok();
-                    Err(Refused {
-                        refusal: Refusal::End(diagnosis, notify),
-                        reply,
-                    })
-                }
-                Err(refusal) => self.keep(Phase::SentAuth(step), refusal),
-                Ok(answer) => Ok(Advance::Up(None, Box::new(step.on_auth(answer)))),
-            },
-            Phase::AnsweredSa(step) => match clear(header, body).and_then(|m| step.judge(&m, cx)) {
-                Err(refusal) => self.keep(Phase::AnsweredSa(step), refusal),
-                Ok(request) => {
-                    let (step, datagram) = step.on_ke(request, cx)?;
-                    self.phase = Phase::AnsweredKe(Box::new(step));
-                    Ok(Advance::Reply(datagram))
-                }
-            },
-            Phase::AnsweredKe(step) => match step.judge(header, body, cx) {
-                Err(Refusal::End(diagnosis, notify)) => {
-                    let keys = step.into_keys_after(header, body);
-                    let payload = notify.map(|notify| keys.notify(notify, Vec::new()));
-                    let reply =
-                        payload.and_then(|payload| keys.informational(nonzero(cx.rng), &[payload]).ok());
-                    Err(Refused {
-                        refusal: Refusal::End(diagnosis, notify),
-                        reply,
-                    })
-                }
-                Err(refusal) => self.keep(Phase::AnsweredKe(step), refusal),
-                Ok(request) => {
-                    let (authenticated, datagram) = step
-                        .on_auth(request, initial_contact, cx)
-                        .map_err(Refusal::from)?;
-                    Ok(Advance::Up(Some(datagram), Box::new(authenticated)))
-                }
-            },
-            phase @ (Phase::Established(_) | Phase::Ended) => {
-                self.keep(phase, Refusal::Drop("main mode is over"))
-            }
-        }
-    }
-
-    fn keep(&mut self, phase: Phase, refusal: Refusal) -> Result<Advance, Refused> {
-        self.phase = phase;
-        Err(refusal.into())
-    }
-}
-
-/// Reads a message of Main Mode that comes in the clear.
-pub(crate) fn clear<'b>(header: &Header, body: &'b [u8]) -> Result<Message<'b>, Refusal> {
-    if header.flags.contains(Flags::ENCRYPTION) {
-        return Err(Refusal::Drop("encrypted before there are keys"));
-    }
-    Ok(Message::parse(header.next_payload, body, Protection::Clear)?)
 }
 
 pub(crate) fn random_u32(rng: &mut impl RandomSource) -> u32 {
     let mut octets = [0; 4];
     rng.fill(&mut octets);
     u32::from_be_bytes(octets)
-}
-
-/// A Message ID for the only phase 2 message of an SA.
-fn nonzero(rng: &mut impl RandomSource) -> u32 {
-    random_u32(rng).max(1)
 }

@@ -12,6 +12,7 @@ pub mod event;
 mod ike_sa;
 mod jobs;
 mod outbox;
+mod path;
 mod policy;
 mod timer;
 mod tunnel;

@@ -6,13 +6,22 @@ use std::time::{Duration, Instant};
 
 use crate::child::Children;
 use crate::config::{ConnectionConfig, PairIndex, SelectorPair};
+use crate::event::ChildId;
 use crate::ike_sa::SaKey;
-use crate::v1::quick_mode::Want;
 
 /// First wait before a tunnel that shall be up is tried again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest wait.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// What is to be negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub(crate) pair: PairIndex,
+    pub(crate) selectors: SelectorPair,
+    /// The Child SA that the new one shall replace.
+    pub(crate) replaces: Option<ChildId>,
+}
 
 /// One tunnel.
 #[derive(Debug)]

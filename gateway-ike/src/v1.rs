@@ -6,6 +6,7 @@
 
 pub(crate) mod dpd;
 pub(crate) mod informational;
+pub(crate) mod isakmp_sa;
 pub mod keys;
 pub(crate) mod main_mode;
 pub(crate) mod nat_traversal;

@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, Timer};
-use crate::child::{Child, Use};
-use crate::event::{ChildId, ChildSa, Event, Served};
-use crate::ike_sa::SaKey;
+use crate::child::{Child, NewChild, Use};
+use crate::event::{ChildId, ChildSa, Event};
+use crate::ike_sa::{SaKey, State};
+use crate::path::Path;
 use crate::v1::informational::delete_esp;
-use crate::v1::nat_traversal::Path;
-use crate::v1::quick_mode::Negotiated;
 
 /// How long the peer has for installing its half of a Child SA after message 3, at least and at most, while packets wait for it.
 const SETTLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
@@ -21,34 +20,26 @@ impl Endpoint {
         &mut self,
         now: Instant,
         key: SaKey,
-        negotiated: Negotiated,
+        new: NewChild,
         initiator: bool,
     ) -> Option<ChildId> {
         let sa = self.sas.get(&key)?;
         let (connection, path, encapsulation) = (sa.connection, sa.path, sa.encapsulation());
-        let Negotiated {
-            pair,
-            selectors,
-            replaces,
-            choice,
-            inbound,
-            outbound,
-        } = negotiated;
         let rekey_at = self
             .config
             .rekey
-            .rekey_at(now, choice.lifetime, initiator, &mut self.rng);
-        let expires_at = now + choice.lifetime;
+            .rekey_at(now, new.lifetime, initiator, &mut self.rng);
+        let expires_at = now + new.lifetime;
         let children = &mut self.tunnels.get_mut(&connection)?.children;
         // It may have ended while its successor was negotiated.
-        let replaces = replaces.filter(|&old| children.find(old).is_some());
-        let serves = vec![Served { pair, selectors }];
+        let replaces = new.replaces.filter(|&old| children.find(old).is_some());
         let id = ChildId(self.next_child);
         self.next_child += 1;
         let child = Child {
-            serves: serves.clone(),
-            inbound: inbound.spi,
-            outbound: outbound.spi,
+            serves: new.serves.clone(),
+            inbound: new.inbound.spi,
+            outbound: new.outbound.spi,
+            ike: key,
             usage: Use::Unconfirmed,
             initiator,
             replaces,
@@ -58,23 +49,23 @@ impl Endpoint {
             expires_at,
         };
         children.insert(id, child);
-        self.inbound_spis.insert(inbound.spi);
+        self.inbound_spis.insert(new.inbound.spi);
         self.child_owners.insert(id, connection);
         self.timers.set(Timer::ChildEnd(id), expires_at);
         let child = Box::new(ChildSa {
             id,
             connection,
-            serves,
+            serves: new.serves,
             local: *path.local.ip(),
             peer: *path.peer.ip(),
             encapsulation,
-            proposal: choice.proposal,
-            esn: false,
-            inbound,
-            outbound,
+            proposal: new.proposal,
+            esn: new.esn,
+            inbound: new.inbound,
+            outbound: new.outbound,
             rekey_at,
             expires_at,
-            octets: choice.kilobytes.map(|kilobytes| kilobytes.saturating_mul(1024)),
+            octets: new.kilobytes.map(|kilobytes| kilobytes.saturating_mul(1024)),
         });
         self.outbox.event(Event::InstallChild { child, replaces });
         Some(id)
@@ -164,12 +155,21 @@ impl Endpoint {
         else {
             return;
         };
-        let key = tunnel.current_sa();
-        let inbound = tunnel.children.find(id).map(|child| child.inbound);
-        if let (Some(key), Some(inbound)) = (key, inbound) {
-            self.send_informational(key, |_| delete_esp(&[inbound]).collect());
+        let current = tunnel
+            .current_sa()
+            .and_then(|key| Some((key, self.sas.get(&key)?)));
+        match (current, tunnel.children.find(id)) {
+            (Some((key, sa)), Some(child)) => match sa.state {
+                State::V1(_) => {
+                    let inbound = child.inbound;
+                    self.send_informational(key, |_| delete_esp(&[inbound]).collect());
+                    self.remove_child(id);
+                }
+            },
+            (None, _) | (_, None) => {
+                self.remove_child(id);
+            }
         }
-        self.remove_child(id);
     }
 
     /// Removes a Child SA from the books and tells the driver. Returns whether it was the one that sealed.

@@ -7,9 +7,7 @@ use super::ends::Farewell;
 use super::{Endpoint, Timer};
 use crate::config::{ConnectionConfig, ConnectionId, PairIndex};
 use crate::event::ChildId;
-use crate::tunnel::{Tunnel, keeps_sas};
-use crate::v1::informational::delete_esp;
-use crate::v1::quick_mode::Want;
+use crate::tunnel::{Tunnel, Want, keeps_sas};
 
 impl Endpoint {
     pub(super) fn on_put(&mut self, now: Instant, config: ConnectionConfig) {
@@ -105,9 +103,7 @@ impl Endpoint {
         self.timers.clear(Timer::Dpd(id));
         self.timers.clear(Timer::Retry(id));
         if let Some(current) = current.filter(|_| farewell == Farewell::Say) {
-            self.send_informational(current, |established| {
-                delete_esp(&spis).chain([established.keys.delete()]).collect()
-            });
+            self.say_farewell(current, &spis);
         }
         for child in children {
             self.remove_child(child);

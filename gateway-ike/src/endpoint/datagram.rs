@@ -6,7 +6,7 @@ use super::Endpoint;
 use crate::config::{IkeVersion, Phase1Mode};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::ike_sa::SaKey;
-use crate::v1::nat_traversal::Path;
+use crate::path::Path;
 use crate::wire::{ExchangeType, Header, Version};
 
 impl Endpoint {

@@ -5,8 +5,9 @@ use std::time::Instant;
 use super::{Endpoint, Timer};
 use crate::config::{ConnectionId, DpdAction};
 use crate::event::{ChildId, Event};
-use crate::ike_sa::{Established, IkeSa, SaKey};
-use crate::wire::v1::Payload;
+use crate::ike_sa::{IkeSa, SaKey, State};
+use crate::v1::informational::delete_esp;
+use gateway_common::Spi;
 
 /// Whether the peer is told that SAs end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,8 @@ impl Endpoint {
         let is_older = |key: &SaKey| {
             self.sas
                 .get(key)
-                .and_then(IkeSa::established)
-                .is_some_and(|sa| sa.established_at < started)
+                .and_then(|sa| sa.up)
+                .is_some_and(|up| up.since < started)
         };
         let sas: Vec<_> = tunnel
             .established
@@ -62,15 +63,15 @@ impl Endpoint {
     /// Ends one IKE SA. What it was negotiating is negotiated again on another.
     pub(super) fn end_sa(&mut self, now: Instant, key: SaKey, farewell: Farewell) {
         if farewell == Farewell::Say {
-            self.send_informational(key, |established| vec![established.keys.delete()]);
+            self.say_farewell(key, &[]);
         }
         let Some(sa) = self.forget_sa(key) else { return };
         let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
             return;
         };
-        if let Some(established) = sa.established() {
-            for (_, step) in established.initiated() {
-                tunnel.wanted.insert(step.want.selectors, step.want);
+        if sa.up.is_some() {
+            for want in sa.wants() {
+                tunnel.wanted.insert(want.selectors, want);
             }
             let last = tunnel.established.is_empty();
             self.outbox.event(Event::IkeDown {
@@ -80,18 +81,16 @@ impl Endpoint {
             });
             if let Some(current) = tunnel.current_sa() {
                 // It may have been superseded by the one that has ended.
-                let rekey_at = self
-                    .sas
-                    .get(&current)
-                    .and_then(IkeSa::established)
-                    .map(|current| current.rekey_at);
-                if let Some(rekey_at) = rekey_at.filter(|_| tunnel.config.may_initiate) {
-                    self.timers
-                        .set(Timer::IkeRekey(current), rekey_at.max(now + self.config.linger));
+                let up = self.sas.get(&current).and_then(|sa| sa.up);
+                if let Some(up) = up.filter(|_| tunnel.config.may_initiate) {
+                    self.timers.set(
+                        Timer::IkeRekey(current),
+                        up.rekey_at.max(now + self.config.linger),
+                    );
                 }
             } else if !tunnel.children.is_empty() && tunnel.config.may_initiate {
                 // Child SAs outlive their ISAKMP SA, but nobody would notice that the peer is gone.
-                self.start_main_mode(now, sa.connection, None);
+                self.start_ike_sa(now, sa.connection, None);
             }
         }
     }
@@ -113,6 +112,16 @@ impl Endpoint {
         self.retry_later(now, connection);
     }
 
+    /// Tells the peer that these Child SAs (by our inbound SPIs) and the IKE SA end.
+    pub(super) fn say_farewell(&mut self, key: SaKey, children: &[Spi]) {
+        match self.sas.get(&key).map(|sa| &sa.state) {
+            Some(State::V1(_)) => self.send_informational(key, |established| {
+                delete_esp(children).chain([established.keys.delete()]).collect()
+            }),
+            None => {}
+        }
+    }
+
     /// Removes an IKE SA from every index.
     pub(super) fn forget_sa(&mut self, key: SaKey) -> Option<IkeSa> {
         let sa = self.sas.remove(&key)?;
@@ -130,7 +139,7 @@ impl Endpoint {
         ] {
             self.timers.clear(timer);
         }
-        if let Some(established) = sa.established() {
+        if let Some(established) = sa.phase_2() {
             for &message_id in established.quick_modes.keys() {
                 self.timers.clear(Timer::QuickMode(key, message_id));
             }
@@ -142,22 +151,5 @@ impl Endpoint {
             }
         }
         Some(sa)
-    }
-
-    /// Sends an Informational on an established IKE SA.
-    pub(super) fn send_informational(
-        &mut self,
-        key: SaKey,
-        payloads: impl FnOnce(&Established) -> Vec<Payload>,
-    ) {
-        let Some(sa) = self.sas.get(&key) else { return };
-        let Some(established) = sa.established() else {
-            return;
-        };
-        let message_id = established.new_message_id(&mut self.rng);
-        let path = sa.path;
-        if let Ok(datagram) = established.keys.informational(message_id, &payloads(established)) {
-            self.send(path, datagram);
-        }
     }
 }

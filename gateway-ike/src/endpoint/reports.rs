@@ -8,7 +8,7 @@ use super::Endpoint;
 use crate::config::ConnectionId;
 use crate::diagnosis::{Code, Diagnosis};
 use crate::event::Event;
-use crate::v1::nat_traversal::Path;
+use crate::path::Path;
 
 /// For this long the same failure of the same peer is not told again: a peer that retries fails the same way many times.
 const QUIET: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use super::ends::Farewell;
 use super::{Endpoint, Timer};
 use crate::config::ConnectionId;
 use crate::event::{ChildId, Transmit, TransmitKind};
-use crate::ike_sa::{QuickStep, SaKey};
+use crate::ike_sa::{SaKey, State};
 
 /// NAT-keepalive (RFC 3948 section 2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
@@ -31,37 +31,38 @@ impl Endpoint {
         }
     }
 
-    /// IKEv1 renews an IKE SA by another Main Mode. One that protects nothing is left to its end.
+    /// Time for a successor. An IKE SA that protects nothing is left to its end.
     fn on_ike_rekey(&mut self, now: Instant, key: SaKey) {
-        let Some(connection) = self.sas.get(&key).map(|sa| sa.connection) else {
-            return;
-        };
+        let Some(sa) = self.sas.get(&key) else { return };
+        let connection = sa.connection;
         let Some(tunnel) = self.tunnels.get(&connection) else {
             return;
         };
         let needed = !tunnel.children.is_empty() || tunnel.config.keep_up;
         if tunnel.config.may_initiate && needed && tunnel.current_sa() == Some(key) {
-            self.start_main_mode(now, connection, Some(key));
+            match sa.state {
+                State::V1(_) => self.start_main_mode(now, connection, Some(key)),
+            }
         }
     }
 
-    /// A replaced IKE SA goes when its exchanges are finished, one that the peer has deleted at once.
     fn on_ike_delete(&mut self, now: Instant, key: SaKey) {
-        let Some(sa) = self.sas.get(&key) else { return };
-        let connection = sa.connection;
-        let busy = sa.established().is_some_and(|established| {
-            established
-                .quick_modes
-                .values()
-                .any(|quick| !matches!(quick.step, QuickStep::Finished))
-        });
-        if sa.closing {
-            self.end_sa(now, key, Farewell::Silent);
-            self.pump(now, connection);
-        } else if busy {
-            self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
-        } else {
-            self.end_sa(now, key, Farewell::Say);
+        match self.sas.get(&key).map(|sa| &sa.state) {
+            Some(State::V1(_)) => self.on_isakmp_delete(now, key),
+            None => {}
+        }
+    }
+
+    fn on_dpd_timer(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let (Some(key), Some(dpd)) = (tunnel.current_sa(), tunnel.config.dpd) else {
+            return;
+        };
+        match self.sas.get(&key).map(|sa| &sa.state) {
+            Some(State::V1(_)) => self.on_isakmp_dpd(now, connection, key, dpd.delay),
+            None => {}
         }
     }
 

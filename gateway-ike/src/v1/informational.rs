@@ -8,7 +8,8 @@ use crate::wire::v1::{DeletePayload, Doi, Message, NotifyPayload, NotifyType, Pa
 use crate::wire::{Header, PayloadType, ProtocolId};
 
 use super::Refusal;
-use super::sa::{SaKeys, Spis};
+use super::sa::SaKeys;
+use crate::ike_sa::Spis;
 
 /// SPIs that we name in one Delete payload; what one peer accepts another may not.
 const MAX_SPIS_PER_DELETE: usize = 64;

@@ -23,9 +23,11 @@ use crate::wire::{ExchangeType, Header, PayloadType};
 
 use super::Refusal;
 use super::keys::{Phase1Inputs, Phase1Transcript, SealError, Skeyid};
-use super::nat_traversal::{Nat, Path};
+use super::nat_traversal::Nat;
 use super::proposal::IkeChoice;
-use super::sa::{SaKeys, Spis};
+use super::sa::SaKeys;
+use crate::ike_sa::Spis;
+use crate::path::Path;
 
 /// Octets of our nonces. RFC 2409 section 5 allows 8 to 256.
 const NONCE_LEN: usize = 32;

@@ -1,18 +1,14 @@
 //! Finding out whether a NAT is in between, and moving to UDP port 4500 (RFC 3947).
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use crate::crypto::{Hash, RandomSource, ct_eq};
+use crate::ike_sa::Spis;
+use crate::path::{NatSides, Path};
 use crate::wire::v1::{Message, NatNumbering, Payload};
 use crate::wire::{PayloadType, vendor};
 
 use super::keys::nat_d_hash;
-use super::sa::Spis;
-
-/// UDP port of IKE before a NAT was found.
-pub(crate) const IKE_PORT: u16 = 500;
-/// UDP port of IKE and ESP in UDP after.
-pub(crate) const NAT_T_PORT: u16 = 4500;
 
 /// What the NAT-D payloads of both ends have shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,26 +22,16 @@ pub(crate) struct Nat {
 }
 
 impl Nat {
+    pub(crate) const fn sides(self) -> NatSides {
+        NatSides {
+            local: self.local,
+            peer: self.peer,
+        }
+    }
+
     /// Whether ESP must travel in UDP.
     pub(crate) const fn found(self) -> bool {
-        self.local || self.peer
-    }
-}
-
-/// Where the messages of one ISAKMP SA go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Path {
-    pub(crate) local: SocketAddrV4,
-    pub(crate) peer: SocketAddrV4,
-}
-
-impl Path {
-    /// Both ends moved to port 4500.
-    pub(crate) fn floated(self) -> Self {
-        Self {
-            local: SocketAddrV4::new(*self.local.ip(), NAT_T_PORT),
-            peer: SocketAddrV4::new(*self.peer.ip(), NAT_T_PORT),
-        }
+        self.sides().found()
     }
 }
 

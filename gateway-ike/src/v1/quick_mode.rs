@@ -16,39 +16,21 @@ pub(crate) mod responder;
 use gateway_common::Spi;
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::child::NewChild;
 use crate::config::{ConnectionConfig, PairIndex, SelectorPair};
 use crate::crypto::{RandomSource, SharedSecret};
 use crate::diagnosis::{Code, Diagnosis};
-use crate::event::{ChildId, EspSa};
+use crate::event::{EspSa, Served};
 use crate::wire::ProtocolId;
 use crate::wire::v1::{IdPayload, LifeAttributes, Lifetimes, Message, NotifyType, Payload};
 
 use super::Refusal;
 use super::keys::{Phase2Inputs, Skeyid};
 use super::proposal::EspChoice;
+pub(crate) use crate::tunnel::Want;
 
 /// Octets of our nonces.
 const NONCE_LEN: usize = 32;
-
-/// What is to be negotiated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Want {
-    pub(crate) pair: PairIndex,
-    pub(crate) selectors: SelectorPair,
-    /// The Child SA that the new one shall replace.
-    pub(crate) replaces: Option<ChildId>,
-}
-
-/// What was negotiated: a Child SA that is not installed yet.
-#[derive(Debug)]
-pub(crate) struct Negotiated {
-    pub(crate) pair: PairIndex,
-    pub(crate) selectors: SelectorPair,
-    pub(crate) replaces: Option<ChildId>,
-    pub(crate) choice: EspChoice,
-    pub(crate) inbound: EspSa,
-    pub(crate) outbound: EspSa,
-}
 
 /// Nonces and the additional key exchange.
 #[derive(Clone, Copy)]
@@ -56,6 +38,25 @@ struct KeySource<'a> {
     shared: Option<&'a SharedSecret>,
     nonce_i: &'a [u8],
     nonce_r: &'a [u8],
+}
+
+/// The Child SA that was agreed on. `spi` is our inbound SPI.
+fn new_child(skeyid: &Skeyid, want: Want, choice: EspChoice, spi: Spi, source: KeySource<'_>) -> NewChild {
+    let inbound = esp_sa(skeyid, &choice, spi, source);
+    let outbound = esp_sa(skeyid, &choice, choice.spi, source);
+    NewChild {
+        serves: vec![Served {
+            pair: want.pair,
+            selectors: want.selectors,
+        }],
+        replaces: want.replaces,
+        proposal: choice.proposal,
+        esn: false,
+        lifetime: choice.lifetime,
+        kilobytes: choice.kilobytes,
+        inbound,
+        outbound,
+    }
 }
 
 /// Keys of one direction. `spi` is the receiver's.

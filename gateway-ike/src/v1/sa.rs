@@ -1,20 +1,14 @@
 //! Keys of an ISAKMP SA, and the protected messages of phase 2.
 
 use crate::crypto::ct_eq;
+use crate::ike_sa::Spis;
 use crate::wire::v1::{
     DeletePayload, Doi, Message, MessageBuilder, NotifyPayload, NotifyType, Payload, Protection,
 };
-use crate::wire::{ExchangeType, Flags, Header, IkeSpi, ProtocolId};
+use crate::wire::{ExchangeType, Flags, Header, ProtocolId};
 
 use super::Refusal;
 use super::keys::{Iv, Phase1Cipher, SealError, Skeyid};
-
-/// The SPIs (cookies) of an ISAKMP SA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spis {
-    pub(crate) initiator: IkeSpi,
-    pub(crate) responder: IkeSpi,
-}
 
 impl Spis {
     /// Both as one SPI, as Notify and Delete name an ISAKMP SA.

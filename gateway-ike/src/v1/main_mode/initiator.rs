@@ -11,11 +11,12 @@ use super::super::keys::{Iv, SealError};
 use super::super::malformed;
 use super::super::nat_traversal::{self, Nat};
 use super::super::proposal::{IkeChoice, chosen_ike, offer_ike};
-use super::super::sa::{SaKeys, Spis};
+use super::super::sa::SaKeys;
 use super::{
     Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch,
     key_exchange, message, nonce, only, psk_mismatch,
 };
+use crate::ike_sa::Spis;
 
 /// Message 1 sent: `HDR, SA -->`.
 #[derive(Debug)]

@@ -8,12 +8,13 @@ use super::super::informational::says_initial_contact;
 use super::super::keys::{Iv, SealError};
 use super::super::nat_traversal::{self, Nat};
 use super::super::proposal::{IkeChoice, select_ike};
-use super::super::sa::{SaKeys, Spis};
+use super::super::sa::SaKeys;
 use super::super::{Refusal, malformed};
 use super::{
     Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch,
     key_exchange, message, nonce, only, psk_mismatch,
 };
+use crate::ike_sa::Spis;
 
 /// Message 2 sent: `<-- HDR, SA`.
 #[derive(Debug)]

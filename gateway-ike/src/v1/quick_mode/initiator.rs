@@ -12,7 +12,7 @@ use super::super::keys::{Iv, SealError};
 use super::super::proposal::{EspChoice, EspTerms, chosen_esp, offer_esp};
 use super::super::sa::{SaKeys, check_hash};
 use super::{
-    Contents, KeySource, Negotiated, Want, describe_client, end, end_malformed, esp_sa, nonce,
+    Contents, KeySource, NewChild, Want, describe_client, end, end_malformed, new_child, nonce,
     required_public, selector_mismatch, shorten,
 };
 
@@ -125,7 +125,7 @@ impl AwaitAnswer {
     }
 
     /// `HDR*, HASH(3) -->`
-    pub(crate) fn on_answer(self, answer: Answer, keys: &SaKeys) -> Result<(Negotiated, Vec<u8>), Refusal> {
+    pub(crate) fn on_answer(self, answer: Answer, keys: &SaKeys) -> Result<(NewChild, Vec<u8>), Refusal> {
         let Self {
             want,
             message_id,
@@ -157,14 +157,7 @@ impl AwaitAnswer {
             .message(ExchangeType::QUICK_MODE, message_id)
             .payload(&Payload::Hash(hash))?;
         let (datagram, _) = keys.cipher.seal(&iv, message)?;
-        let negotiated = Negotiated {
-            pair: want.pair,
-            selectors: want.selectors,
-            replaces: want.replaces,
-            inbound: esp_sa(&keys.skeyid, &choice, spi, source),
-            outbound: esp_sa(&keys.skeyid, &choice, choice.spi, source),
-            choice,
-        };
+        let negotiated = new_child(&keys.skeyid, want, choice, spi, source);
         Ok((negotiated, datagram))
     }
 }

@@ -15,8 +15,8 @@ use super::super::keys::Iv;
 use super::super::proposal::{EspChoice, EspTerms, select_esp};
 use super::super::sa::{SaKeys, check_hash};
 use super::{
-    Contents, KeySource, Negotiated, Want, client_range, describe_client, end, end_malformed, esp_sa,
-    find_pair, nonce, required_public, selector_mismatch,
+    Contents, KeySource, NewChild, Want, client_range, describe_client, end, end_malformed, find_pair,
+    new_child, nonce, required_public, selector_mismatch,
 };
 
 /// An acceptable message 1.
@@ -113,7 +113,7 @@ impl Request {
         message_id: u32,
         terms: EspTerms<'_>,
         rng: &mut impl RandomSource,
-    ) -> Result<(AwaitConfirmation, Negotiated, Vec<u8>), Refusal> {
+    ) -> Result<(AwaitConfirmation, NewChild, Vec<u8>), Refusal> {
         let Self {
             want,
             spi,
@@ -147,14 +147,7 @@ impl Request {
             nonce_i: &nonce_i,
             nonce_r: &nonce_r,
         };
-        let negotiated = Negotiated {
-            pair: want.pair,
-            selectors: want.selectors,
-            replaces: want.replaces,
-            inbound: esp_sa(&keys.skeyid, &choice, spi, source),
-            outbound: esp_sa(&keys.skeyid, &choice, choice.spi, source),
-            choice,
-        };
+        let negotiated = new_child(&keys.skeyid, want, choice, spi, source);
         Ok((
             AwaitConfirmation {
                 message_id,

@@ -8,9 +8,10 @@ use crate::config::{
     Psk,
 };
 use crate::crypto::{Encryption, Hash};
+use crate::ike_sa::Spis;
 use crate::v1::keys::{Phase1Inputs, Phase1Transcript};
 use crate::v1::proposal::{EspTerms, offer_esp};
-use crate::v1::sa::{SaKeys, Spis};
+use crate::v1::sa::SaKeys;
 use crate::wire::v1::{NatNumbering, SaPayload};
 use crate::wire::{ExchangeType, Header, IdType, IkeSpi};
 

@@ -2,102 +2,32 @@
 
 use std::iter;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Endpoint, Timer};
-use crate::child::Use;
-use crate::config::ConnectionId;
+use crate::child::NewChild;
 use crate::diagnosis::{Code, Diagnosis};
-use crate::event::ChildId;
-use crate::ike_sa::{MAX_QUICK_MODES, QuickMode, QuickStep, SaKey};
+use crate::endpoint::ends::Farewell;
+use crate::endpoint::{Endpoint, Timer};
+use crate::ike_sa::SaKey;
+use crate::path::Path;
+use crate::tunnel::Want;
 use crate::v1::Refusal;
 use crate::v1::informational::{delete_esp, notify_esp};
-use crate::v1::nat_traversal::Path;
+use crate::v1::isakmp_sa::{MAX_QUICK_MODES, QuickMode, QuickStep};
 use crate::v1::proposal::EspTerms;
 use crate::v1::quick_mode::initiator::AwaitAnswer;
-use crate::v1::quick_mode::{Want, responder};
+use crate::v1::quick_mode::responder;
 use crate::wire::Header;
 use crate::wire::v1::NotifyType;
 
-use super::ends::Farewell;
-
-/// Quick Modes that we run at once on one IKE SA. Some peers refuse a fourth.
-const MAX_INITIATED: usize = 3;
 /// Quick Modes of the peer that wait for message 3 on one IKE SA.
 const MAX_ANSWERED: usize = 16;
 /// Times that one message is sent, repetitions of the peer's included.
 const MAX_SENT: u32 = 16;
 
 impl Endpoint {
-    /// Negotiates what is wanted, as far as there is an IKE SA and it has room; starts one when there is none.
-    pub(super) fn pump(&mut self, now: Instant, connection: ConnectionId) {
-        loop {
-            let Some(tunnel) = self.tunnels.get_mut(&connection) else {
-                return;
-            };
-            let Some((&selectors, &want)) = tunnel.wanted.first_key_value() else {
-                return;
-            };
-            let superfluous = match want.replaces {
-                // The peer was faster.
-                Some(old) => tunnel
-                    .children
-                    .find(old)
-                    .is_none_or(|child| child.usage != Use::Current),
-                None => tunnel.children.current_for(selectors).is_some(),
-            };
-            if superfluous {
-                tunnel.wanted.remove(&selectors);
-                continue;
-            }
-            let Some(key) = tunnel.current_sa() else {
-                return self.start_main_mode(now, connection, None);
-            };
-            let Some(established) = self.sas.get(&key).and_then(|sa| sa.established()) else {
-                return;
-            };
-            if established.used_message_ids.len() >= MAX_QUICK_MODES {
-                return self.start_main_mode(now, connection, Some(key));
-            }
-            if established.initiated().count() >= MAX_INITIATED {
-                return;
-            }
-            tunnel.wanted.remove(&selectors);
-            if self.is_under_way(connection, want) {
-                continue;
-            }
-            self.start_quick_mode(now, key, want);
-        }
-    }
-
-    fn is_under_way(&self, connection: ConnectionId, want: Want) -> bool {
-        let Some(tunnel) = self.tunnels.get(&connection) else {
-            return false;
-        };
-        if tunnel.children.settling_for(want.selectors).is_some() {
-            return true;
-        }
-        tunnel
-            .established
-            .iter()
-            .filter_map(|key| self.sas.get(key)?.established())
-            .flat_map(|established| established.initiated())
-            .any(|(_, step)| step.want.selectors == want.selectors)
-    }
-
-    /// Asks for a Child SA, once.
-    pub(super) fn want(&mut self, now: Instant, connection: ConnectionId, want: Want) {
-        if self.is_under_way(connection, want) {
-            return;
-        }
-        if let Some(tunnel) = self.tunnels.get_mut(&connection) {
-            tunnel.wanted.insert(want.selectors, want);
-        }
-        self.pump(now, connection);
-    }
-
     /// `HDR*, HASH(1), SA, Ni [, KE ], IDci, IDcr -->`
-    fn start_quick_mode(&mut self, now: Instant, key: SaKey, want: Want) {
+    pub(in crate::endpoint) fn start_quick_mode(&mut self, now: Instant, key: SaKey, want: Want) {
         let spi = self.new_esp_spi();
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (path, udp) = (sa.path, sa.udp_dialect());
@@ -108,7 +38,7 @@ impl Endpoint {
         else {
             return;
         };
-        let Some(established) = sa.established_mut() else {
+        let Some(established) = sa.phase_2_mut() else {
             return;
         };
         let message_id = established.new_message_id(&mut self.rng);
@@ -125,7 +55,7 @@ impl Endpoint {
         self.send(path, datagram);
     }
 
-    pub(super) fn on_quick_mode(
+    pub(in crate::endpoint) fn on_quick_mode(
         &mut self,
         now: Instant,
         key: SaKey,
@@ -134,7 +64,11 @@ impl Endpoint {
         body: &[u8],
         datagram: &[u8],
     ) {
-        let open = self.sas.get_mut(&key).filter(|sa| !sa.closing);
+        let open = self
+            .sas
+            .get_mut(&key)
+            .and_then(|sa| sa.v1_mut())
+            .filter(|sa| !sa.closing);
         let Some(established) = open.and_then(|sa| sa.established_mut()) else {
             return self.drop_datagram("quick mode outside an established ike sa");
         };
@@ -182,7 +116,7 @@ impl Endpoint {
         else {
             return;
         };
-        let Some(established) = sa.established_mut() else {
+        let Some(established) = sa.phase_2_mut() else {
             return;
         };
         let waiting = established
@@ -232,11 +166,11 @@ impl Endpoint {
             // S16, S17: a peer that negotiates for its own sake. What it has keeps working.
             return self.drop_datagram("too many child sas");
         }
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.phase_2_mut()) else {
             return;
         };
         let answered = request.answer(&established.keys, message_id, terms, &mut self.rng);
-        let (step, mut negotiated, reply) = match answered {
+        let (step, negotiated, reply) = match answered {
             Ok(answered) => answered,
             Err(Refusal::Drop(why)) => return self.drop_datagram(why),
             Err(Refusal::Report(diagnosis, _) | Refusal::End(diagnosis, _)) => {
@@ -244,14 +178,22 @@ impl Endpoint {
             }
         };
         self.note_heard(now, key, path);
-        negotiated.replaces = self
+        let replaces = self
             .tunnels
             .get(&connection)
-            .and_then(|tunnel| tunnel.children.current_for(negotiated.selectors));
-        let Some(child) = self.install(now, key, negotiated, false) else {
+            .and_then(|tunnel| tunnel.children.current_for(want.selectors));
+        let Some(child) = self.install(
+            now,
+            key,
+            NewChild {
+                replaces,
+                ..negotiated
+            },
+            false,
+        ) else {
             return;
         };
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.phase_2_mut()) else {
             return;
         };
         let step = QuickStep::Answered(Box::new(step), child);
@@ -281,7 +223,7 @@ impl Endpoint {
         else {
             return;
         };
-        let Some(established) = sa.established_mut() else {
+        let Some(established) = sa.phase_2_mut() else {
             return;
         };
         let message_id = header.message_id;
@@ -338,7 +280,7 @@ impl Endpoint {
 
     /// `HDR*, HASH(3) -->`
     fn on_quick_confirmation(&mut self, now: Instant, key: SaKey, path: Path, header: &Header, body: &[u8]) {
-        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.established_mut()) else {
+        let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.phase_2_mut()) else {
             return;
         };
         let Some(quick) = established.quick_modes.get(&header.message_id) else {
@@ -361,7 +303,7 @@ impl Endpoint {
     }
 
     /// A Quick Mode of ours came to nothing. `want` is given up, unless it renews what is there.
-    pub(super) fn fail_quick_mode(
+    pub(in crate::endpoint) fn fail_quick_mode(
         &mut self,
         now: Instant,
         key: SaKey,
@@ -372,7 +314,7 @@ impl Endpoint {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, path) = (sa.connection, sa.path);
         if let Some(quick) = sa
-            .established_mut()
+            .phase_2_mut()
             .and_then(|established| established.quick_modes.remove(&message_id))
             && let QuickStep::Initiated(step) = quick.step
         {
@@ -387,27 +329,11 @@ impl Endpoint {
         self.pump(now, connection);
     }
 
-    /// Tries to renew a Child SA again while it lives.
-    fn renew_later(&mut self, now: Instant, old: ChildId) {
-        let Some(child) = self
-            .child_owners
-            .get(&old)
-            .and_then(|owner| self.tunnels.get(owner)?.children.find(old))
-        else {
-            return;
-        };
-        let left = child.expires_at.saturating_duration_since(now);
-        let wait = (left / 4).clamp(Duration::from_millis(500), Duration::from_secs(30));
-        if child.usage == Use::Current && wait < left {
-            self.timers.set(Timer::ChildRekey(old), now + wait);
-        }
-    }
-
     /// The timer of a Quick Mode fired.
-    pub(super) fn on_quick_mode_timer(&mut self, now: Instant, key: SaKey, message_id: u32) {
+    pub(in crate::endpoint) fn on_quick_mode_timer(&mut self, now: Instant, key: SaKey, message_id: u32) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, path, heard) = (sa.connection, sa.path, sa.heard);
-        let Some(established) = sa.established_mut() else {
+        let Some(established) = sa.phase_2_mut() else {
             return;
         };
         let Some(quick) = established.quick_modes.get_mut(&message_id) else {

@@ -2,21 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::ends::Farewell;
-use super::{Endpoint, Timer};
 use crate::child::Use;
-use crate::config::{ConnectionId, DpdConfig};
+use crate::config::ConnectionId;
 use crate::diagnosis::{Code, Diagnosis};
+use crate::endpoint::ends::Farewell;
+use crate::endpoint::{Endpoint, Timer};
 use crate::event::{ChildId, Event};
-use crate::ike_sa::{Phase, SaKey, clear};
+use crate::ike_sa::{SaKey, Spis, State};
+use crate::path::Path;
+use crate::v1::Refusal;
 use crate::v1::informational::{Said, read, read_hint};
+use crate::v1::isakmp_sa::{Established, Phase, clear};
 use crate::v1::main_mode::{notify_name, suggested_by_peer};
-use crate::v1::nat_traversal::Path;
 use crate::v1::proposal::EspTerms;
 use crate::v1::quick_mode;
-use crate::v1::sa::Spis;
-use crate::v1::{Refusal, dpd};
-use crate::wire::v1::NotifyType;
+use crate::wire::v1::{NotifyType, Payload};
 use crate::wire::{Flags, Header};
 use gateway_common::Spi;
 
@@ -24,7 +24,7 @@ use gateway_common::Spi;
 const CLOSING: Duration = Duration::from_secs(2);
 
 impl Endpoint {
-    pub(super) fn on_informational(
+    pub(in crate::endpoint) fn on_informational(
         &mut self,
         now: Instant,
         key: SaKey,
@@ -33,8 +33,9 @@ impl Endpoint {
         body: &[u8],
     ) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        let waits_for = sa.waits_for();
-        match &mut sa.phase {
+        let State::V1(isakmp) = &mut sa.state;
+        let waits_for = isakmp.waits_for();
+        match &mut isakmp.phase {
             Phase::Established(established) => match read(&established.keys, header, body) {
                 Ok(_) if !established.note_informational(header.message_id) => {
                     self.drop_datagram("a message id that was used");
@@ -133,7 +134,7 @@ impl Endpoint {
             Said::InitialContact => self.end_older(now, connection, key, started),
             Said::AreYouThere(number) => {
                 if sa
-                    .established_mut()
+                    .phase_2_mut()
                     .is_some_and(|established| established.dpd.accepts(number))
                 {
                     let data = number.to_be_bytes().to_vec();
@@ -190,8 +191,8 @@ impl Endpoint {
         if tunnel.established.len() == 1 && !tunnel.children.is_empty() {
             // A peer that ends the tunnel deletes its Child SAs too, and the network may have turned the two around.
             tunnel.established.clear();
-            if let Some(sa) = self.sas.get_mut(&ended) {
-                sa.closing = true;
+            if let Some(isakmp) = self.sas.get_mut(&ended).and_then(|sa| sa.v1_mut()) {
+                isakmp.closing = true;
             }
             self.timers.set(Timer::IkeDelete(ended), now + CLOSING);
         } else {
@@ -204,7 +205,7 @@ impl Endpoint {
     fn on_error(&mut self, now: Instant, key: SaKey, notify: NotifyType, spi: Option<Spi>) {
         let Some(sa) = self.sas.get(&key) else { return };
         let (connection, udp) = (sa.connection, sa.udp_dialect());
-        let (Some(established), Some(config)) = (sa.established(), self.config_of(connection)) else {
+        let (Some(established), Some(config)) = (sa.phase_2(), self.config_of(connection)) else {
             return;
         };
         let named = established.initiated().find(|(_, step)| Some(step.spi) == spi);
@@ -225,49 +226,20 @@ impl Endpoint {
         }
     }
 
-    /// The DPD timer of a tunnel fired.
-    pub(super) fn on_dpd_timer(&mut self, now: Instant, connection: ConnectionId) {
-        let Some(tunnel) = self.tunnels.get(&connection) else {
+    /// Sends an Informational on an established IKE SA.
+    pub(in crate::endpoint) fn send_informational(
+        &mut self,
+        key: SaKey,
+        payloads: impl FnOnce(&Established) -> Vec<Payload>,
+    ) {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let Some(established) = sa.phase_2() else {
             return;
         };
-        let (Some(key), Some(DpdConfig { delay, .. })) = (tunnel.current_sa(), tunnel.config.dpd) else {
-            return;
-        };
-        let (heard, idle) = (tunnel.heard, tunnel.children.is_empty());
-        let others = tunnel.established.len() > 1;
-        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let message_id = established.new_message_id(&mut self.rng);
         let path = sa.path;
-        let Some(established) = sa.established_mut() else {
-            return;
-        };
-        if idle || !established.dpd_supported {
-            // Nothing would be lost, or nothing can be found out.
-            return self.timers.set(Timer::Dpd(connection), now + delay);
-        }
-        match established.dpd.on_timer(now, delay, heard) {
-            dpd::Step::Wait(at) => self.timers.set(Timer::Dpd(connection), at),
-            dpd::Step::Probe(number, next) => {
-                self.timers.set(Timer::Dpd(connection), next);
-                let data = number.to_be_bytes().to_vec();
-                self.send_informational(key, |established| {
-                    vec![established.keys.notify(NotifyType::R_U_THERE, data)]
-                });
-            }
-            dpd::Step::Dead { .. } if others => {
-                // The peer may have lost this IKE SA only.
-                self.end_sa(now, key, Farewell::Say);
-                self.timers.set(Timer::Dpd(connection), now);
-            }
-            dpd::Step::Dead { probes } => {
-                let diagnosis = Diagnosis::new(
-                    Code::PeerDead,
-                    format!("sent {probes} R-U-THERE in {} seconds", (now - heard).as_secs()),
-                    "peer does not answer",
-                    "check that the peer is up and reachable; the tunnel comes back with the next traffic",
-                );
-                self.report(now, Some(connection), path, diagnosis);
-                self.on_peer_dead(now, connection);
-            }
+        if let Ok(datagram) = established.keys.informational(message_id, &payloads(established)) {
+            self.send(path, datagram);
         }
     }
 }

@@ -3,34 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Endpoint, Timer};
-use crate::config::{ConnectionConfig, ConnectionId, IkeVersion, Phase1Mode};
+use crate::config::{ConnectionId, IkeVersion, Phase1Mode};
 use crate::diagnosis::{Code, Diagnosis};
-use crate::event::Event;
-use crate::ike_sa::{
-    Advance, Answered, Established, IkeSa, Pending, Phase, Refused, SaKey, clear, random_u32,
-};
+use crate::endpoint::established::NewIkeSa;
+use crate::endpoint::{Endpoint, Timer};
+use crate::ike_sa::{IkeSa, Pending, SaKey, Spis, State, random_u32};
+use crate::path::{IKE_PORT, NatSides, Path};
 use crate::v1::Refusal;
+use crate::v1::isakmp_sa::{Advance, Answered, Established, IsakmpSa, Phase, Refused, clear};
 use crate::v1::main_mode::{Authenticated, StepCx, initiator, responder};
-use crate::v1::nat_traversal::{IKE_PORT, Nat, Path};
-use crate::v1::sa::Spis;
+use crate::v1::nat_traversal::Nat;
 use crate::wire::v1::{Doi, NotifyPayload, NotifyType, Payload};
 use crate::wire::{ExchangeType, Header, IkeSpi, ProtocolId};
 
 impl Endpoint {
-    /// The tunnel between two addresses.
-    pub(super) fn tunnel_of(&self, path: Path) -> Option<ConnectionId> {
-        self.by_peer.get(&(*path.local.ip(), *path.peer.ip())).copied()
-    }
-
-    pub(super) fn config_of(&self, connection: ConnectionId) -> Option<Arc<ConnectionConfig>> {
-        self.tunnels
-            .get(&connection)
-            .map(|tunnel| Arc::clone(&tunnel.config))
-    }
-
     /// `HDR, SA -->`, unless one is under way.
-    pub(super) fn start_main_mode(
+    pub(in crate::endpoint) fn start_main_mode(
         &mut self,
         now: Instant,
         connection: ConnectionId,
@@ -75,11 +63,15 @@ impl Endpoint {
             started: now,
             heard: now,
             replaces,
-            phase: Phase::SentSa(step),
-            pending: Some(Pending::new(datagram.clone())),
-            answered: None,
+            up: None,
+            nat: NatSides::default(),
             reported: false,
-            closing: false,
+            state: State::V1(IsakmpSa {
+                phase: Phase::SentSa(step),
+                pending: Some(Pending::new(datagram.clone())),
+                answered: None,
+                closing: false,
+            }),
         };
         self.by_spi.insert(spi, key);
         self.sas.insert(key, sa);
@@ -95,14 +87,14 @@ impl Endpoint {
         let wait = self
             .sas
             .get(&key)
-            .and_then(|sa| sa.pending.as_ref()?.wait(&self.config.retransmit));
+            .and_then(|sa| sa.v1()?.pending.as_ref()?.wait(&self.config.retransmit));
         if let Some(wait) = wait {
             self.timers.set(Timer::MainMode(key), now + wait);
         }
     }
 
     /// Message 1 of a peer: `HDR, SA -->`
-    pub(super) fn on_first_message(
+    pub(in crate::endpoint) fn on_first_message(
         &mut self,
         now: Instant,
         path: Path,
@@ -175,11 +167,15 @@ impl Endpoint {
             started: now,
             heard: now,
             replaces: None,
-            phase: Phase::AnsweredSa(step),
-            pending: None,
-            answered: Some(Answered::new(datagram, reply.clone())),
+            up: None,
+            nat: NatSides::default(),
             reported: false,
-            closing: false,
+            state: State::V1(IsakmpSa {
+                phase: Phase::AnsweredSa(step),
+                pending: None,
+                answered: Some(Answered::new(datagram, reply.clone())),
+                closing: false,
+            }),
         };
         self.by_spi.insert(spi, key);
         self.by_first_message.insert(first, key);
@@ -190,32 +186,9 @@ impl Endpoint {
         self.send(path, reply);
     }
 
-    /// Keeps the half-open exchanges within their limits: of one source the oldest that has come no further than message 2 gives
-    /// way (it is the most likely to be forged), all together are simply full.
-    fn make_room(&mut self, path: Path) -> bool {
-        let mut all = 0u32;
-        let mut of_source = Vec::new();
-        for (&key, sa) in self.sas.iter().filter(|(_, sa)| sa.is_half_open()) {
-            all += 1;
-            if sa.path.peer.ip() == path.peer.ip() {
-                of_source.push((key, matches!(sa.phase, Phase::AnsweredSa(_))));
-            }
-        }
-        let of_source_is_full =
-            u32::try_from(of_source.len()).unwrap_or(u32::MAX) >= self.config.max_half_open_per_source;
-        if of_source_is_full {
-            let Some(&(oldest, _)) = of_source.iter().find(|(_, unproven)| *unproven) else {
-                return false;
-            };
-            self.forget_sa(oldest);
-            return true;
-        }
-        all < self.config.max_half_open
-    }
-
     /// The same message again gets the same answer. V1: one for one, never by a timer.
     fn repeat_answer(&mut self, key: SaKey, path: Path, datagram: &[u8]) {
-        let answered = self.sas.get(&key).and_then(|sa| sa.answered.as_ref());
+        let answered = self.sas.get(&key).and_then(|sa| sa.v1()?.answered.as_ref());
         match answered
             .filter(|answered| answered.is_for(datagram))
             .map(|answered| answered.datagram.clone())
@@ -247,7 +220,7 @@ impl Endpoint {
     }
 
     /// Messages 2 to 6.
-    pub(super) fn on_main_mode(
+    pub(in crate::endpoint) fn on_main_mode(
         &mut self,
         now: Instant,
         key: SaKey,
@@ -257,41 +230,43 @@ impl Endpoint {
         datagram: &[u8],
     ) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        if sa
+        let (connection, initiator) = (sa.connection, sa.initiator);
+        let State::V1(isakmp) = &mut sa.state;
+        if isakmp
             .answered
             .as_ref()
             .is_some_and(|answered| answered.is_for(datagram))
         {
             return self.repeat_answer(key, path, datagram);
         }
-        let Some(tunnel) = self.tunnels.get(&sa.connection) else {
+        let Some(tunnel) = self.tunnels.get(&connection) else {
             return;
         };
         let config = Arc::clone(&tunnel.config);
-        let connection = sa.connection;
-        let initial_contact = sa.initiator && tunnel.established.is_empty() && tunnel.children.is_empty();
+        let initial_contact = initiator && tunnel.established.is_empty() && tunnel.children.is_empty();
         let mut cx = StepCx {
             config: &config,
             path,
             rng: &mut self.rng,
         };
-        match sa.on_main_mode(header, body, initial_contact, &mut cx) {
-            Ok(Advance::Reply(reply)) if sa.initiator => {
+        let head = (&mut sa.spis, &mut sa.path);
+        match isakmp.on_main_mode(head, header, body, initial_contact, &mut cx) {
+            Ok(Advance::Reply(reply)) if initiator => {
+                isakmp.pending = Some(Pending::new(reply.clone()));
                 sa.heard = now;
-                sa.pending = Some(Pending::new(reply.clone()));
                 let path = sa.path;
                 self.set_main_mode_timer(now, key);
                 self.send(path, reply);
             }
             Ok(Advance::Reply(reply)) => {
+                isakmp.answered = Some(Answered::new(datagram, reply.clone()));
                 sa.path = path;
-                sa.answered = Some(Answered::new(datagram, reply.clone()));
                 self.send(path, reply);
             }
             Ok(Advance::Up(reply, authenticated)) => {
-                if !sa.initiator {
+                if !initiator {
+                    isakmp.answered = reply.clone().map(|reply| Answered::new(datagram, reply));
                     sa.path = path;
-                    sa.answered = reply.clone().map(|reply| Answered::new(datagram, reply));
                 }
                 self.on_authenticated(now, key, *authenticated);
                 if let Some(reply) = reply {
@@ -306,7 +281,7 @@ impl Endpoint {
     fn on_refused(&mut self, now: Instant, key: SaKey, path: Path, refusal: Refusal, reply: Option<Vec<u8>>) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, spis) = (sa.connection, sa.spis);
-        let ended = matches!(sa.phase, Phase::Ended);
+        let ended = sa.v1().is_some_and(|sa| matches!(sa.phase, Phase::Ended));
         if let Some(reply) = reply {
             self.send(path, reply);
         }
@@ -326,51 +301,22 @@ impl Endpoint {
         }
     }
 
-    /// Reports what an unauthenticated message suggests. The exchange goes on: a forged message must not end it.
-    pub(super) fn report_once(&mut self, now: Instant, key: SaKey, path: Path, diagnosis: Diagnosis) {
-        let Some(sa) = self.sas.get_mut(&key) else { return };
-        if !std::mem::replace(&mut sa.reported, true) {
-            let connection = sa.connection;
-            self.report(now, Some(connection), path, diagnosis);
-        }
-    }
-
     /// Main Mode ended without an IKE SA: what waited for it is given up.
-    pub(super) fn fail_main_mode(&mut self, now: Instant, key: SaKey) {
+    pub(in crate::endpoint) fn fail_main_mode(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.forget_sa(key) else { return };
-        let unreachable = matches!(sa.phase, Phase::SentSa(_));
-        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
-            return;
-        };
-        if !sa.initiator {
-            return;
-        }
-        if let Some(old) = sa.replaces.filter(|old| tunnel.established.last() == Some(old)) {
-            // The old IKE SA is still there. Its end is known to the timer, so this cannot go on for ever.
-            let wait = tunnel.back_off();
-            self.timers.set(Timer::IkeRekey(old), now + wait);
-            return;
-        }
-        if tunnel.established.is_empty() {
-            tunnel.wanted.clear();
-            // A peer that says nothing at all is gone, and without an IKE SA nobody else would notice.
-            let lost = if unreachable {
-                tunnel.children.ids()
-            } else {
-                Vec::new()
-            };
-            for child in lost {
-                self.remove_child(child);
-            }
-            self.retry_later(now, sa.connection);
+        let unreachable = sa.v1().is_some_and(|sa| matches!(sa.phase, Phase::SentSa(_)));
+        if sa.initiator {
+            self.on_initiation_failed(now, &sa, unreachable);
         }
     }
 
     /// The timer of Main Mode fired.
-    pub(super) fn on_main_mode_timer(&mut self, now: Instant, key: SaKey) {
+    pub(in crate::endpoint) fn on_main_mode_timer(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        let (connection, path, waits_for) = (sa.connection, sa.path, sa.waits_for());
-        let Some(pending) = &mut sa.pending else {
+        let (connection, path) = (sa.connection, sa.path);
+        let State::V1(isakmp) = &mut sa.state;
+        let waits_for = isakmp.waits_for();
+        let Some(pending) = &mut isakmp.pending else {
             // V1: a responder does not send again by itself, it only stops waiting.
             self.forget_sa(key);
             self.note(
@@ -389,7 +335,7 @@ impl Endpoint {
             }
             None => {
                 let sent = pending.sent;
-                let diagnosis = match &sa.phase {
+                let diagnosis = match &isakmp.phase {
                     Phase::SentAuth(_) => initiator::AwaitAuth::silence(sent),
                     Phase::SentSa(_)
                     | Phase::SentKe(_)
@@ -417,75 +363,28 @@ impl Endpoint {
     fn on_authenticated(&mut self, now: Instant, key: SaKey, authenticated: Authenticated) {
         let first_probe = random_u32(&mut self.rng);
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        let (choice, initial_contact) = (authenticated.choice.clone(), authenticated.initial_contact);
-        let expires_at = now + choice.lifetime;
-        let rekey_at = self
-            .config
-            .rekey
-            .rekey_at(now, choice.lifetime, sa.initiator, &mut self.rng);
-        sa.phase = Phase::Established(Box::new(Established::new(
-            authenticated,
-            first_probe,
-            now,
-            rekey_at,
-        )));
-        sa.heard = now;
-        sa.pending = None;
-        let (connection, initiator, spis, started, replaces) =
-            (sa.connection, sa.initiator, sa.spis, sa.started, sa.replaces);
-        let nat = sa.established().and_then(|established| established.nat);
-        self.timers.clear(Timer::MainMode(key));
-
-        if initial_contact {
-            self.end_older(now, connection, key, started);
-        }
-        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
-            return;
+        let connection = sa.connection;
+        let State::V1(isakmp) = &mut sa.state;
+        let (choice, nat) = (authenticated.choice.clone(), authenticated.nat);
+        let established = NewIkeSa {
+            version: IkeVersion::V1,
+            algorithms: choice.proposal.to_string(),
+            lifetime: choice.lifetime,
+            nat: nat.map(Nat::sides).unwrap_or_default(),
+            initial_contact: authenticated.initial_contact,
         };
-        let older = std::mem::take(&mut tunnel.established);
-        tunnel.established = older.iter().copied().chain([key]).collect();
-        if tunnel.initiating == Some(key) {
-            tunnel.initiating = None;
-        }
-        tunnel.heard = now;
-        tunnel.succeeded();
-        let (may_initiate, dpd_delay) = (tunnel.config.may_initiate, tunnel.config.dpd.map(|dpd| dpd.delay));
-        let force_udp = tunnel.config.force_udp_encapsulation;
-
-        // The newest IKE SA carries everything new; the others only finish what they have begun.
-        for &old in &older {
-            self.timers.clear(Timer::IkeRekey(old));
-        }
-        if let Some(old) = replaces.filter(|old| older.contains(old)) {
-            self.timers.set(Timer::IkeDelete(old), now + self.config.linger);
-        }
-        self.timers.set(Timer::IkeEnd(key), expires_at);
-        if may_initiate {
-            self.timers.set(Timer::IkeRekey(key), rekey_at);
-        }
-        if nat.is_some_and(|nat| nat.local) {
-            self.timers
-                .set(Timer::Keepalive(key), now + self.config.nat_keepalive);
-        }
+        isakmp.phase = Phase::Established(Box::new(Established::new(authenticated, first_probe)));
+        isakmp.pending = None;
+        self.timers.clear(Timer::MainMode(key));
+        self.on_established(now, key, established);
+        let force_udp = self
+            .config_of(connection)
+            .is_some_and(|config| config.force_udp_encapsulation);
         if force_udp && nat.is_none() {
             self.note(
                 connection,
                 "peer does not do nat traversal: esp goes over ip although udp was asked for",
             );
         }
-        if let Some(delay) = dpd_delay {
-            self.timers.set(Timer::Dpd(connection), now + delay);
-        }
-        self.outbox.event(Event::IkeUp {
-            connection,
-            version: IkeVersion::V1,
-            spis: (spis.initiator, spis.responder),
-            initiator,
-            algorithms: choice.proposal.to_string(),
-            rekey_at,
-            expires_at,
-            nat: nat.is_some_and(Nat::found),
-            rekeyed: !older.is_empty(),
-        });
     }
 }

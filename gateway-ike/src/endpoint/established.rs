@@ -1,0 +1,141 @@
+//! How IKE SAs of either version begin: who may try, what changes when one is established or fails to be.
+
+use std::time::{Duration, Instant};
+
+use super::{Endpoint, Timer};
+use crate::config::IkeVersion;
+use crate::diagnosis::Diagnosis;
+use crate::event::Event;
+use crate::ike_sa::{IkeSa, SaKey, Up};
+use crate::path::{NatSides, Path};
+
+/// What an IKE SA that both ends have authenticated brings with it.
+#[derive(Debug)]
+pub(super) struct NewIkeSa {
+    pub(super) version: IkeVersion,
+    /// For people.
+    pub(super) algorithms: String,
+    pub(super) lifetime: Duration,
+    pub(super) nat: NatSides,
+    /// The peer says that it knows of no older SA with us.
+    pub(super) initial_contact: bool,
+}
+
+impl Endpoint {
+    /// Keeps the half-open exchanges within their limits: of one source the oldest that has come no further than message 2 gives
+    /// way (it is the most likely to be forged), all together are simply full.
+    pub(super) fn make_room(&mut self, path: Path) -> bool {
+        let mut all = 0u32;
+        let mut of_source = Vec::new();
+        for (&key, sa) in self.sas.iter().filter(|(_, sa)| sa.is_half_open()) {
+            all += 1;
+            if sa.path.peer.ip() == path.peer.ip() {
+                of_source.push((key, sa.is_fresh()));
+            }
+        }
+        let of_source_is_full =
+            u32::try_from(of_source.len()).unwrap_or(u32::MAX) >= self.config.max_half_open_per_source;
+        if of_source_is_full {
+            let Some(&(oldest, _)) = of_source.iter().find(|(_, unproven)| *unproven) else {
+                return false;
+            };
+            self.forget_sa(oldest);
+            return true;
+        }
+        all < self.config.max_half_open
+    }
+
+    /// Reports what an unauthenticated message suggests. The exchange goes on: a forged message must not end it.
+    pub(super) fn report_once(&mut self, now: Instant, key: SaKey, path: Path, diagnosis: Diagnosis) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        if !std::mem::replace(&mut sa.reported, true) {
+            let connection = sa.connection;
+            self.report(now, Some(connection), path, diagnosis);
+        }
+    }
+
+    /// Our attempt came to nothing: what waited for it is given up. With `unreachable` the peer has never said anything.
+    pub(super) fn on_initiation_failed(&mut self, now: Instant, sa: &IkeSa, unreachable: bool) {
+        let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
+            return;
+        };
+        if let Some(old) = sa.replaces.filter(|old| tunnel.established.last() == Some(old)) {
+            // The old IKE SA is still there. Its end is known to the timer, so this cannot go on for ever.
+            let wait = tunnel.back_off();
+            self.timers.set(Timer::IkeRekey(old), now + wait);
+            return;
+        }
+        if tunnel.established.is_empty() {
+            tunnel.wanted.clear();
+            // A peer that says nothing at all is gone, and without an IKE SA nobody else would notice.
+            let lost = if unreachable {
+                tunnel.children.ids()
+            } else {
+                Vec::new()
+            };
+            for child in lost {
+                self.remove_child(child);
+            }
+            self.retry_later(now, sa.connection);
+        }
+    }
+
+    /// Both ends are authenticated: the IKE SA carries everything new from here on.
+    pub(super) fn on_established(&mut self, now: Instant, key: SaKey, new: NewIkeSa) {
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let expires_at = now + new.lifetime;
+        let rekey_at = self
+            .config
+            .rekey
+            .rekey_at(now, new.lifetime, sa.initiator, &mut self.rng);
+        sa.up = Some(Up { since: now, rekey_at });
+        sa.nat = new.nat;
+        sa.heard = now;
+        let (connection, initiator, spis, started, replaces) =
+            (sa.connection, sa.initiator, sa.spis, sa.started, sa.replaces);
+        if new.initial_contact {
+            self.end_older(now, connection, key, started);
+        }
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
+            return;
+        };
+        let older = std::mem::take(&mut tunnel.established);
+        tunnel.established = older.iter().copied().chain([key]).collect();
+        if tunnel.initiating == Some(key) {
+            tunnel.initiating = None;
+        }
+        tunnel.heard = now;
+        tunnel.succeeded();
+        let (may_initiate, dpd) = (tunnel.config.may_initiate, tunnel.config.dpd);
+
+        // The newest IKE SA carries everything new; the others only finish what they have begun.
+        for &old in &older {
+            self.timers.clear(Timer::IkeRekey(old));
+        }
+        if let Some(old) = replaces.filter(|old| older.contains(old)) {
+            self.timers.set(Timer::IkeDelete(old), now + self.config.linger);
+        }
+        self.timers.set(Timer::IkeEnd(key), expires_at);
+        if may_initiate {
+            self.timers.set(Timer::IkeRekey(key), rekey_at);
+        }
+        if new.nat.local {
+            self.timers
+                .set(Timer::Keepalive(key), now + self.config.nat_keepalive);
+        }
+        if let Some(dpd) = dpd {
+            self.timers.set(Timer::Dpd(connection), now + dpd.delay);
+        }
+        self.outbox.event(Event::IkeUp {
+            connection,
+            version: new.version,
+            spis: (spis.initiator, spis.responder),
+            initiator,
+            algorithms: new.algorithms,
+            rekey_at,
+            expires_at,
+            nat: new.nat.found(),
+            rekeyed: !older.is_empty(),
+        });
+    }
+}
