@@ -17,6 +17,7 @@ mod policy;
 mod timer;
 mod tunnel;
 pub mod v1;
+pub mod v2;
 pub mod wire;
 
 pub use diagnosis::{Code, Diagnosis};

@@ -3,7 +3,7 @@
 //! A datagram is read in three steps: the header, the chain in the clear, and behind [`Message::encrypted`] the chain that
 //! `v2::sk` decrypts.
 //!
-//! ```text
+//! ```
 //! use gateway_ike::crypto::{Encryption, Hash, SeededRandom};
 //! use gateway_ike::v2::sk::{SkAlgorithms, SkKeys};
 //! use gateway_ike::wire::v2::{Message, MessageBuilder, NotifyType, Payload};
@@ -11,7 +11,7 @@
 //!
 //! // The keys of one direction; `v2::keys` derives them.
 //! let algorithms = SkAlgorithms::new(Encryption::Aes128Gcm16, Hash::Sha2_256);
-//! let keys = SkKeys::new(algorithms, &[7; 20], &[])?;
+//! let mut keys = SkKeys::new(algorithms, &[7; 20], &[])?;
 //!
 //! // Build and seal a request.
 //! let (spi_i, spi_r) = (IkeSpi([1; 8]), IkeSpi([2; 8]));
