@@ -29,11 +29,13 @@ pub enum Code {
     PeerRefused,
     /// The peer does not answer any longer.
     PeerDead,
+    /// An SA carried all that it may before a successor was there: its traffic stops, RFC 4303 section 3.3.3.
+    SaExhausted,
 }
 
 impl Code {
     /// All codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoResponse,
         Self::IkeProposalMismatch,
         Self::EspProposalMismatch,
@@ -46,6 +48,7 @@ impl Code {
         Self::Malformed,
         Self::PeerRefused,
         Self::PeerDead,
+        Self::SaExhausted,
     ];
 
     /// The name in metrics, JSON and the documentation.
@@ -63,6 +66,7 @@ impl Code {
             Self::Malformed => "malformed",
             Self::PeerRefused => "peer_refused",
             Self::PeerDead => "peer_dead",
+            Self::SaExhausted => "sa_exhausted",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Invariant: fail closed. A packet leaves sealed, opened and checked, or not at all; when a worker dies, its packets are dropped.
 
 mod counters;
+mod limits;
 mod message;
 mod process;
 mod tables;
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 pub use counters::{
     Counters, Direction, DropReason, Drops, PathError, SaCounters, TunnelCounters, WorkerCounters,
 };
+pub use limits::{SaLimits, SaMark};
 pub use message::{DataplaneEvent, EventSink, Message};
 pub use tables::Capacity;
 

@@ -151,6 +151,9 @@ impl<F: Fabric> Core<F> {
                     self.endpoint.child_inbound_used(now, child);
                 }
             }
+            DataplaneEvent::SaLimit { index, tunnel, mark } => {
+                self.near_limit(now, *tunnel, *index, *mark);
+            }
             DataplaneEvent::WorkerFailed { .. } => {}
         }
         self.drain(now);

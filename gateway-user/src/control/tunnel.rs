@@ -15,7 +15,7 @@ use gateway_ike::wire::IkeSpi;
 use super::slots::Slot;
 use super::timeline::Timeline;
 use crate::config::TunnelConfig;
-use crate::dataplane::{SaCounters, TunnelCounters};
+use crate::dataplane::{SaCounters, SaLimits, TunnelCounters};
 use crate::status::{NegotiationCounts, TunnelState};
 
 /// How long an IKE SA without a Child SA counts as a negotiation.
@@ -42,6 +42,8 @@ pub(super) struct Tunnel {
     pub(super) past: Traffic,
     /// What the number's former tunnel left in the data plane's counters.
     pub(super) baseline: TunnelCounters,
+    /// Octets per second of its busiest SA, as seen lately.
+    pub(super) pace: u64,
     pub(super) timeline: Timeline,
     pub(super) last_failure: Option<(Instant, Diagnosis)>,
     pub(super) failures: BTreeMap<Code, u64>,
@@ -75,7 +77,7 @@ pub(super) struct Child {
     pub(super) udp: bool,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
-    pub(super) octets: Option<u64>,
+    pub(super) limits: SaLimits,
     /// The outbound SA until the engine says that the peer is ready for it.
     pub(super) waiting: Option<Box<OutboundSa>>,
     /// When a successor was asked for because of a soft limit.
@@ -100,6 +102,12 @@ impl Child {
     /// Whether a policy uses its outbound SA.
     pub(super) fn current(&self) -> bool {
         self.serves.iter().any(|serving| serving.current)
+    }
+
+    /// Whether a successor was asked for within the last `patience`.
+    pub(super) fn was_asked(&self, now: Instant, patience: Duration) -> bool {
+        self.rekey_asked
+            .is_some_and(|at| now.saturating_duration_since(at) < patience)
     }
 
     /// The ranges on our side and on the peer's, for people.
@@ -141,6 +149,7 @@ impl Tunnel {
             children: BTreeMap::new(),
             past: Traffic::default(),
             baseline: TunnelCounters::default(),
+            pace: 0,
             timeline: Timeline::default(),
             last_failure: None,
             failures: BTreeMap::new(),

@@ -2,6 +2,8 @@
 
 use gateway_esp::{InboundSa, OutboundSa};
 
+use super::{SaLimits, SaMark};
+
 /// A change that control asks for.
 ///
 /// Order on install: inbound SA, then its map entry; outbound SA, then [`Message::Switch`]. Removal is the other way round. A message
@@ -46,8 +48,8 @@ pub enum Message {
         tunnel: u32,
         /// Keys, endpoints and sequence numbers.
         sa: Box<OutboundSa>,
-        /// Octets of inner packets after which it carries nothing more (hard lifetime).
-        octets_limit: Option<u64>,
+        /// After what it carries nothing more (hard lifetime).
+        limits: SaLimits,
     },
     /// An SA to the peer is gone; policies that still name it wait for another.
     RemoveOutbound {
@@ -79,6 +81,15 @@ pub enum DataplaneEvent {
         index: u32,
         /// Generation of the index.
         generation: u32,
+    },
+    /// An outbound SA comes near its end, or is there.
+    SaLimit {
+        /// Index of the SA.
+        index: u32,
+        /// Number of the tunnel.
+        tunnel: u32,
+        /// How near.
+        mark: SaMark,
     },
     /// A worker ended, or lost an interface that was removed. Packets of its queue, or of that interface, are dropped from here on.
     WorkerFailed {

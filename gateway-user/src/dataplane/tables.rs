@@ -1,14 +1,14 @@
 //! What workers look packets up in: one slot per index, each swapped by itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use gateway_esp::{InboundSa, OutboundSa};
 
 use super::counters::SharedDrops;
-use super::{Counters, Message, SaCounters, TunnelCounters};
+use super::{Counters, Message, SaCounters, SaLimits, SaMark, TunnelCounters};
 use crate::net::RouteTable;
 
 /// Nanoseconds since the start of the data plane; never 0.
@@ -77,10 +77,13 @@ pub(super) struct Inbound {
 /// One SA to the peer.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    tunnel: u32,
+    pub(super) index: u32,
+    pub(super) tunnel: u32,
     pub(super) sa: OutboundSa,
     pub(super) usage: Usage,
-    octets_limit: u64,
+    limits: SaLimits,
+    /// The furthest [`SaMark`] that was reported; 0: none.
+    reported: AtomicU8,
 }
 
 /// What an SA carried. Written once per batch.
@@ -155,15 +158,16 @@ impl Tables {
                 index,
                 tunnel,
                 sa,
-                octets_limit,
+                limits,
             } => {
                 self.tunnel(tunnel)?;
-                let octets_limit = octets_limit.unwrap_or(u64::MAX);
                 let outbound = Outbound {
+                    index,
                     tunnel,
                     sa: *sa,
                     usage: Usage::default(),
-                    octets_limit,
+                    limits,
+                    reported: AtomicU8::new(0),
                 };
                 slot(&self.outbound, "outbound SA", index)?.store(Some(Arc::new(outbound)));
             }
@@ -278,9 +282,23 @@ impl Inbound {
 }
 
 impl Outbound {
-    /// Whether the SA carried all it may.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.usage.octets.load(Ordering::Relaxed) >= self.octets_limit
+    /// Whether the SA carried all the octets it may.
+    pub(super) fn is_over(&self) -> bool {
+        self.limits.is_over(self.usage.octets.load(Ordering::Relaxed))
+    }
+
+    /// The mark that the SA reached, if nobody has reported it yet.
+    pub(super) fn fresh_mark(&self) -> Option<SaMark> {
+        let octets = self.usage.octets.load(Ordering::Relaxed);
+        let mark = self.limits.mark(octets, self.sa.highest_sequence())?;
+        self.is_fresh(mark).then_some(mark)
+    }
+
+    /// True for the first caller with this mark or a further one.
+    pub(super) fn is_fresh(&self, mark: SaMark) -> bool {
+        let mark = mark as u8;
+        self.reported.load(Ordering::Relaxed) < mark
+            && self.reported.fetch_max(mark, Ordering::Relaxed) < mark
     }
 }
 

@@ -9,7 +9,7 @@ use super::Core;
 use crate::control::convert::{self, EspPair};
 use crate::control::fabric::Fabric;
 use crate::control::tunnel::{Child, IkeSa, Serving};
-use crate::dataplane::Message;
+use crate::dataplane::{Message, SaLimits};
 
 impl<F: Fabric> Core<F> {
     pub(super) fn ike_up(&mut self, now: Instant, connection: ConnectionId, ike: IkeSa, rekeyed: bool) {
@@ -102,7 +102,7 @@ impl<F: Fabric> Core<F> {
             udp: child.encapsulation.is_some(),
             rekey_at: child.rekey_at,
             expires_at: child.expires_at,
-            octets: child.octets,
+            limits: SaLimits::new(child.octets, outbound.transform().last_sequence()),
             waiting: Some(outbound),
             rekey_asked: None,
             seen_inbound: 0,
@@ -120,12 +120,12 @@ impl<F: Fabric> Core<F> {
         let tunnel = self.tunnels.get_mut(&number)?;
         let child = tunnel.children.get_mut(&id)?;
         if let Some(sa) = child.waiting.take() {
-            let (index, octets_limit) = (child.outbound.index, child.octets);
+            let (index, limits) = (child.outbound.index, child.limits);
             self.fabric.message(Message::InstallOutbound {
                 index,
                 tunnel: number,
                 sa,
-                octets_limit,
+                limits,
             });
         }
         let outbound = child.outbound.index;

@@ -4,81 +4,165 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gateway_ike::config::ConnectionId;
+use gateway_ike::diagnosis::{Code, Diagnosis};
+use gateway_ike::event::ChildId;
 
 use super::Core;
 use crate::control::fabric::Fabric;
-use crate::control::tunnel::Child;
-use crate::dataplane::{Counters, SaCounters};
+use crate::control::tunnel::Tunnel;
+use crate::dataplane::{Counters, SaCounters, SaLimits, SaMark};
 
-/// Sequence numbers after which a successor is negotiated, RFC 4303 section 3.3.3: there are 2^32 of them.
-const SOFT_SEQUENCE: u64 = (1 << 32) - (1 << 26);
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often while an SA may reach its soft limit before the next look.
-const CLOSE_LOOK: Duration = Duration::from_millis(50);
+/// How often while an SA will be due for a successor before the next look.
+const CLOSE_LOOK: Duration = Duration::from_millis(20);
 /// A successor that was asked for and did not come is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Seconds that a successor may take: an exchange with one message lost, and the time the peer is given to install its half.
+const LEAD_SECONDS: u64 = 3;
 
 impl<F: Fabric> Core<F> {
     /// Looks at the counters: who was heard, and which SA comes near a limit. Tells when to look again.
     pub(in crate::control) fn tick(&mut self, now: Instant, counters: &Counters) -> Duration {
-        let inbound: BTreeMap<u32, &SaCounters> =
-            counters.inbound.iter().map(|(index, sa)| (*index, sa)).collect();
-        let outbound: BTreeMap<u32, &SaCounters> =
-            counters.outbound.iter().map(|(index, sa)| (*index, sa)).collect();
+        let inbound = by_index(&counters.inbound);
+        let outbound = by_index(&counters.outbound);
         let elapsed = now.saturating_duration_since(self.looked.replace(now).unwrap_or(now));
         let mut next = LOOK;
+        let mut due = Vec::new();
         for (&number, tunnel) in &mut self.tunnels {
+            let mut busiest = 0;
             for (&id, child) in &mut tunnel.children {
-                let inbound = inbound.get(&child.inbound.index);
-                let outbound = outbound.get(&child.outbound.index);
-                let received = inbound.map_or(0, |sa| sa.packets);
+                let sas = [
+                    inbound.get(&child.inbound.index),
+                    outbound.get(&child.outbound.index),
+                ];
+                let received = sas[0].map_or(0, |sa| sa.packets);
                 if received > std::mem::replace(&mut child.seen_inbound, received) {
                     self.endpoint.note_inbound_traffic(now, ConnectionId(number));
                 }
-                let octets = [inbound, outbound]
-                    .into_iter()
-                    .flatten()
-                    .map(|sa| sa.octets)
-                    .max()
-                    .unwrap_or(0);
+                let most = |count: fn(&SaCounters) -> u64| {
+                    let counts = sas.iter().flatten().map(|sa| count(sa));
+                    counts.max().unwrap_or(0)
+                };
+                let (octets, sequence) = (most(|sa| sa.octets), most(|sa| sa.highest_sequence));
                 let grown = octets.saturating_sub(std::mem::replace(&mut child.seen_octets, octets));
-                let sequence = outbound.map_or(0, |sa| sa.highest_sequence);
-                if reaches_soft_limit_soon(child, octets, grown, elapsed) {
-                    next = CLOSE_LOOK;
+                busiest = busiest.max(per_second(grown, elapsed));
+                if !child.current() || child.was_asked(now, ASK_AGAIN) {
+                    continue;
                 }
-                let used_up = child.octets.is_some_and(|limit| octets >= soft_octets(limit));
-                let asked = child
-                    .rekey_asked
-                    .is_some_and(|at| now.saturating_duration_since(at) < ASK_AGAIN);
-                if (used_up || sequence >= SOFT_SEQUENCE) && !asked {
-                    child.rekey_asked = Some(now);
-                    tunnel
-                        .timeline
-                        .note(now, format!("an SA of {} is nearly used up", child.ranges()));
-                    self.endpoint.rekey_child(now, id);
+                match time_to_ask(child.limits, octets, busiest.max(tunnel.pace)) {
+                    Some(left) if sequence < child.limits.soft_sequence() => next = next.min(left),
+                    Some(_) | None => due.push((number, id)),
                 }
             }
+            // A pause between two bursts does not make the next burst slower.
+            tunnel.pace = busiest.max(tunnel.pace / 2);
+        }
+        for (number, id) in due {
+            self.ask_for_successor(now, number, id);
         }
         self.drain(now);
         self.refresh_states(now, |_| true);
-        next
+        next.max(CLOSE_LOOK)
+    }
+
+    /// A worker saw an SA come near its end. It sees that earlier than [`Self::tick`].
+    pub(super) fn near_limit(&mut self, now: Instant, number: u32, outbound: u32, mark: SaMark) {
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return;
+        };
+        let mut children = tunnel.children.iter();
+        let Some((&id, child)) = children.find(|(_, child)| child.outbound.index == outbound) else {
+            return;
+        };
+        let asked = child.was_asked(now, ASK_AGAIN);
+        if mark == SaMark::End {
+            exhausted(now, tunnel, id);
+        }
+        // The peer was given time to install its half of the successor. There is none left.
+        let successor = tunnel.children.iter().rev().find(|(_, other)| {
+            let serves = |pair| other.serves.iter().any(|serving| serving.pair == pair);
+            other.waiting.is_some() && child_serves(tunnel, id).all(serves)
+        });
+        match successor.map(|(&successor, _)| successor) {
+            Some(successor) if mark >= SaMark::Last => {
+                self.use_outbound(now, successor);
+            }
+            Some(_) => {}
+            None if asked => {}
+            None => self.ask_for_successor(now, number, id),
+        }
+    }
+
+    fn ask_for_successor(&mut self, now: Instant, number: u32, id: ChildId) {
+        let tunnel = self.tunnels.get_mut(&number);
+        let Some((tunnel, child)) = tunnel.and_then(|tunnel| {
+            let child = tunnel.children.get_mut(&id)?;
+            Some((&mut tunnel.timeline, child))
+        }) else {
+            return;
+        };
+        child.rekey_asked = Some(now);
+        tunnel.note(now, format!("an SA of {} is nearly used up", child.ranges()));
+        self.endpoint.rekey_child(now, id);
     }
 }
 
-/// Whether, at the rate of the last look, the SA reaches its soft limit before the look after the next.
-fn reaches_soft_limit_soon(child: &Child, octets: u64, grown: u64, elapsed: Duration) -> bool {
-    let Some(left) = child
-        .octets
-        .map(|limit| soft_octets(limit).saturating_sub(octets))
-    else {
-        return false;
-    };
-    let per_look = u128::from(grown) * LOOK.as_millis() / elapsed.as_millis().max(1);
-    child.current() && left > 0 && u128::from(left) < 2 * per_look
+fn by_index(counters: &[(u32, SaCounters)]) -> BTreeMap<u32, &SaCounters> {
+    counters.iter().map(|(index, sa)| (*index, sa)).collect()
 }
 
-/// Octets after which a successor is negotiated: it takes a while, and the hard limit ends the SA.
-pub(super) const fn soft_octets(limit: u64) -> u64 {
-    limit - limit / 5
+/// Positions of the pairs that a Child SA serves.
+fn child_serves(tunnel: &Tunnel, id: ChildId) -> impl Iterator<Item = usize> {
+    let child = tunnel.children.get(&id);
+    child
+        .into_iter()
+        .flat_map(|child| child.serves.iter().map(|serving| serving.pair))
+}
+
+/// RFC 4303 section 3.3.3 wants this in the audit log.
+fn exhausted(now: Instant, tunnel: &mut Tunnel, id: ChildId) {
+    let Some(child) = tunnel.children.get(&id) else {
+        return;
+    };
+    let local = match child.limits.octets() {
+        Some(octets) => format!("the SA of {} may carry {octets} octets", child.ranges()),
+        None => format!("the SA of {} has no sequence number left", child.ranges()),
+    };
+    tunnel.fail(
+        now,
+        Diagnosis::new(
+            Code::SaExhausted,
+            local,
+            "no successor was agreed upon in time",
+            "raise lifetime_kilobytes, or find out in the tunnel's events why the peer does not renew; traffic is dropped until then",
+        ),
+    );
+}
+
+fn per_second(grown: u64, elapsed: Duration) -> u64 {
+    let per_second = u128::from(grown) * 1000 / elapsed.as_millis().max(1);
+    u64::try_from(per_second).unwrap_or(u64::MAX)
+}
+
+/// How long, at `pace` octets per second, until a successor must be asked for; `None`: at once.
+///
+/// A fixed share of a limit is minutes for one tunnel and a moment for another, so what counts is the time that is left. But a
+/// quarter of the SA is always used, or a tunnel with too small a limit would do nothing but negotiate.
+fn time_to_ask(limits: SaLimits, octets: u64, pace: u64) -> Option<Duration> {
+    let Some(limit) = limits.octets() else {
+        return Some(Duration::MAX);
+    };
+    let in_time = limit
+        .saturating_sub(pace.saturating_mul(LEAD_SECONDS))
+        .max(limit / 4);
+    let left = limits
+        .soft_octets()
+        .min(in_time)
+        .checked_sub(octets)
+        .filter(|left| *left > 0)?;
+    let milliseconds = u128::from(left) * 1000 / u128::from(pace.max(1));
+    Some(Duration::from_millis(
+        u64::try_from(milliseconds).unwrap_or(u64::MAX),
+    ))
 }

@@ -12,7 +12,7 @@ use gateway_ike::event::{ChildSa, EspSa, Served};
 use super::apply::ApplyError;
 use super::*;
 use crate::control::testing::{self, Recorder, TunnelText};
-use crate::dataplane::{Counters, SaCounters};
+use crate::dataplane::{Counters, SaCounters, SaMark};
 use crate::status::TunnelState;
 
 const RULE: &[(&str, &str)] = &[("10.0.0.0/24", "192.168.0.0/24")];
@@ -359,12 +359,13 @@ fn a_soft_limit_asks_for_a_successor_once_in_a_while() {
     // Octets carried, seconds since the last look, when to look again in milliseconds, how often asked until then.
     for (octets, seconds, look, times) in [
         (0, 0, 1000, 0),
-        (300_000, 1, 50, 0),
-        (300_000, 1, 1000, 0),
-        (799_999, 1, 50, 0),
-        (800_000, 1, 1000, 1),
-        (900_000, 1, 1000, 1),
-        (900_000, 10, 1000, 2),
+        (20_000, 1, 1000, 0),
+        (100_000, 1, 1000, 0),
+        // At 220,000 a second, 340,000 leave three seconds to the limit of a million.
+        (320_000, 1, 90, 0),
+        (345_000, 1, 1000, 1),
+        (345_000, 1, 1000, 1),
+        (500_000, 10, 1000, 2),
     ] {
         let carried = SaCounters {
             octets,
@@ -378,4 +379,72 @@ fn a_soft_limit_asks_for_a_successor_once_in_a_while() {
         let next = rig.core.tick(rig.now, &counters);
         assert_eq!((next.as_millis(), asked(&rig)), (look, times), "{octets}");
     }
+}
+
+#[test]
+fn a_fast_tunnel_asks_as_soon_as_a_quarter_is_used() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    let mut look = |octets, milliseconds| {
+        let carried = SaCounters {
+            octets,
+            ..SaCounters::default()
+        };
+        let counters = Counters {
+            inbound: vec![(0, carried)],
+            ..Counters::default()
+        };
+        rig.now += Duration::from_millis(milliseconds);
+        rig.core.tick(rig.now, &counters).as_millis()
+    };
+    assert_eq!(look(0, 0), 1000);
+    // A million octets per second: the limit is a second away, and what is left of the quarter 150 milliseconds.
+    assert_eq!(look(100_000, 100), 150);
+    assert_eq!(look(250_000, 150), 1000);
+    let events = rig.status().events;
+    assert!(events.iter().any(|line| line.text.contains("nearly used up")));
+}
+
+#[test]
+fn near_its_end_an_sa_gives_way_to_a_successor_that_waits() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    let mark = |rig: &mut Rig, mark| {
+        let event = DataplaneEvent::SaLimit {
+            index: 0,
+            tunnel: 0,
+            mark,
+        };
+        rig.core.handle_dataplane(rig.now, &event);
+    };
+    mark(&mut rig, SaMark::Soft);
+    rig.expect(&[]);
+    rig.install(2, Some(1));
+    rig.core.fabric.take();
+    mark(&mut rig, SaMark::Soft);
+    rig.expect(&[]);
+    mark(&mut rig, SaMark::Last);
+    rig.expect(&["install outbound 1", "switch policy 0 to 1"]);
+}
+
+#[test]
+fn an_sa_that_ends_without_a_successor_is_a_failure_with_a_diagnosis() {
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    let event = DataplaneEvent::SaLimit {
+        index: 0,
+        tunnel: 0,
+        mark: SaMark::End,
+    };
+    rig.core.handle_dataplane(rig.now, &event);
+    rig.expect(&[]);
+    let status = rig.status();
+    assert_eq!(status.failures.get("sa_exhausted"), Some(&1));
+    assert!(
+        status
+            .last_failure
+            .is_some_and(|failure| failure.local.contains("may carry 1000000 octets"))
+    );
 }

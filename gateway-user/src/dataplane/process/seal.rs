@@ -12,6 +12,7 @@ use super::forward::{Way, too_big_answer, way};
 use super::{BATCH, Context, Fate, Job, Received, acquire};
 use crate::dataplane::counters::PathError;
 use crate::dataplane::tables::{Outbound, Policy, Tunnel};
+use crate::dataplane::{DataplaneEvent, SaMark};
 use crate::xsk::XDP_HEADROOM;
 
 /// Seals packets of one policy. Says to which tunnel they belong.
@@ -29,7 +30,7 @@ pub(super) fn seal_group(group: &mut [Job], extra: &mut Vec<Job>, cx: &mut Conte
         wait(group, &policy, cx);
         return Some(policy.tunnel);
     };
-    if outbound.is_exhausted() {
+    if outbound.is_over() {
         group.iter_mut().for_each(|job| job.drop_for(PathError::Lifetime));
         return Some(policy.tunnel);
     }
@@ -175,6 +176,15 @@ fn fragments(job: &mut Job, mtu: usize, extra: &mut Vec<Job>, cx: &mut Context<'
     result
 }
 
+/// Tells control how near an SA is to its end.
+fn report(outbound: &Outbound, mark: SaMark, cx: &Context<'_>) {
+    (cx.events)(DataplaneEvent::SaLimit {
+        index: outbound.index,
+        tunnel: outbound.tunnel,
+        mark,
+    });
+}
+
 /// Seals what is still pending: at most [`BATCH`] packets.
 fn seal(jobs: &mut [Job], outbound: &Outbound, way: &Way, cx: &mut Context<'_>) {
     let mut octets = 0u64;
@@ -194,10 +204,17 @@ fn seal(jobs: &mut [Job], outbound: &Outbound, way: &Way, cx: &mut Context<'_>) 
     let Ok(block) = outbound.sa.reserve(count) else {
         drop(packets);
         let pending = jobs.iter_mut().filter(|job| job.is_pending());
-        return pending.for_each(|job| job.drop_for(PathError::SequenceExhausted));
+        pending.for_each(|job| job.drop_for(PathError::SequenceExhausted));
+        if outbound.is_fresh(SaMark::End) {
+            report(outbound, SaMark::End, cx);
+        }
+        return;
     };
     outbound.sa.seal_batch(&mut packets, block, cx.ivs, results);
     outbound.usage.add(count.into(), octets, cx.now);
+    if let Some(mark) = outbound.fresh_mark() {
+        report(outbound, mark, cx);
+    }
 
     let places: ArrayVec<_, BATCH> = packets
         .into_iter()

@@ -6,7 +6,7 @@ use gateway_esp::{Cipher, Integrity, OpenError};
 
 use super::world::*;
 use crate::dataplane::counters::{Direction, PathError};
-use crate::dataplane::{DataplaneEvent, Message};
+use crate::dataplane::{DataplaneEvent, Message, SaMark};
 
 /// The header of the IP packet in a frame.
 fn ip_of(frame: &[u8]) -> Ipv4Header {
@@ -365,4 +365,59 @@ fn an_sa_carries_no_more_than_its_hard_lifetime() {
     }
     assert_eq!(world.sent(WAN).len(), 2);
     assert_eq!(world.dropped(Direction::Outbound, PathError::Lifetime), 2);
+}
+
+/// E7 and R-21: a rekey is asked for before the end, and at the end there is silence.
+#[test]
+fn near_its_last_sequence_number_an_sa_says_so_and_then_falls_silent() {
+    let (cipher, integrity) = TRANSFORMS[0];
+    let mut world = World::without_outbound(cipher, integrity);
+    let last = u64::from(u32::MAX);
+    world.switch_on_behind(last - 3, cipher, integrity, None);
+    for (sent, mark) in [
+        (1, Some(SaMark::Last)),
+        (1, None),
+        (1, Some(SaMark::End)),
+        (0, None),
+        (0, None),
+    ] {
+        let received = world.sent_by_vpc(&Ip::of(100).build());
+        world.process(vec![received]);
+        assert_eq!(world.sent(WAN).len(), sent);
+        let told = std::mem::take(&mut *world.events.lock().expect("no panic"));
+        let expected = mark.map(|mark| DataplaneEvent::SaLimit {
+            index: SA,
+            tunnel: TUNNEL,
+            mark,
+        });
+        assert_eq!(told, Vec::from_iter(expected));
+    }
+    assert_eq!(
+        world.dropped(Direction::Outbound, PathError::SequenceExhausted),
+        2
+    );
+}
+
+#[test]
+fn each_mark_of_the_octets_is_told_once() {
+    let (cipher, integrity) = TRANSFORMS[3];
+    let mut world = World::without_outbound(cipher, integrity);
+    world.switch_on(cipher, integrity, Some(1000));
+    for _ in 0..12 {
+        let received = world.sent_by_vpc(&Ip::of(100).build());
+        world.process(vec![received]);
+    }
+    let told = std::mem::take(&mut *world.events.lock().expect("no panic"));
+    let marks: Vec<_> = told
+        .iter()
+        .filter_map(|event| match event {
+            DataplaneEvent::SaLimit { mark, .. } => Some(*mark),
+            DataplaneEvent::Acquire { .. }
+            | DataplaneEvent::InboundFirstUse { .. }
+            | DataplaneEvent::WorkerFailed { .. } => None,
+        })
+        .collect();
+    // The tenth packet fills the limit: nothing lies between 900 and 1000 octets.
+    assert_eq!(marks, [SaMark::Soft, SaMark::End]);
+    assert_eq!(world.sent(WAN).len(), 10);
 }

@@ -16,7 +16,7 @@ use crate::dataplane::process::{
 };
 use crate::dataplane::tables::{Capacity, Nanoseconds, Tables};
 use crate::dataplane::waiting::Waiting;
-use crate::dataplane::{DataplaneEvent, EventSink, Message};
+use crate::dataplane::{DataplaneEvent, EventSink, Message, SaLimits};
 use crate::net::route_table::{Egress, Neighbour, Route, RouteTarget};
 use crate::net::{Adjacency, RouteTable};
 use crate::xsk::{FramePool, Umem, XDP_HEADROOM};
@@ -133,6 +133,17 @@ impl World {
     }
 
     pub(super) fn switch_on(&self, cipher: Cipher, integrity: Option<Integrity>, octets_limit: Option<u64>) {
+        self.switch_on_behind(0, cipher, integrity, octets_limit);
+    }
+
+    /// The outbound SA goes on behind a sequence number.
+    pub(super) fn switch_on_behind(
+        &self,
+        highest: u64,
+        cipher: Cipher,
+        integrity: Option<Integrity>,
+        octets_limit: Option<u64>,
+    ) {
         let (transform, keys) = transform(cipher, integrity);
         let endpoints = TunnelEndpoints {
             local: OUTSIDE,
@@ -141,11 +152,12 @@ impl World {
         };
         let sa = OutboundSa::new(spi(), transform, &keys, endpoints, NonceSpace::default());
         let sa = Box::new(sa.expect("an SA"));
+        sa.skip_to(highest);
         self.apply(Message::InstallOutbound {
             index: SA,
             tunnel: TUNNEL,
             sa,
-            octets_limit,
+            limits: SaLimits::new(octets_limit, transform.last_sequence()),
         });
         self.apply(Message::Switch {
             policy: POLICY,
