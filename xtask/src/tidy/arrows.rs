@@ -5,11 +5,12 @@ use anyhow::Result;
 use crate::shell;
 
 /// Our own crates that a crate of ours may depend on.
-const OWN: [(&str, &[&str]); 4] = [
+const OWN: [(&str, &[&str]); 5] = [
     ("gateway-common", &[]),
     ("gateway-ebpf", &["gateway-common"]),
     ("gateway-esp", &["gateway-common"]),
     ("gateway-ike", &["gateway-common"]),
+    ("gateway-management", &["gateway-common"]),
 ];
 
 /// Crates whose whole closure must be free of I/O, clocks and randomness of the system.

@@ -1,0 +1,536 @@
+//! VPN tunnels and the tasks that change them.
+
+use super::gateways::refuse_isolated;
+use super::{Actor, Listing, LiveTunnel, Management, audit, customer_gateway, gateway, new_id};
+use crate::algorithms::{IkeOptions, IpsecOptions, Start};
+use crate::error::{Error, Kind};
+use crate::objects::{Role, Status, Task, Tunnel, TunnelView, VpnGateway};
+use crate::psk::PresharedKey;
+use crate::spd::{self, SpdRule};
+use crate::store::{Page, Rows, TunnelFilter};
+use crate::time::Timestamp;
+use crate::values;
+
+/// A tunnel to make.
+#[derive(Debug)]
+pub struct NewTunnel {
+    /// What people will call it.
+    pub name: String,
+    /// Id of the VPC that the gateway must belong to; `None`: whichever it is.
+    pub vpc: Option<String>,
+    /// Id of the VPN gateway.
+    pub gateway: String,
+    /// Id of the customer gateway.
+    pub customer_gateway: String,
+    /// Pre-shared key.
+    pub psk: PresharedKey,
+    /// Its rules.
+    pub spd: Vec<SpdRule>,
+    /// When it is brought up.
+    pub start: Start,
+    /// Phase 1.
+    pub ike: IkeOptions,
+    /// Phase 2.
+    pub ipsec: IpsecOptions,
+    /// Seconds between probes of an idle peer; 0: never.
+    pub dpd_seconds: u32,
+}
+
+/// What changes of a tunnel; `None` stays.
+#[derive(Debug, Default)]
+pub struct TunnelChange {
+    /// Name.
+    pub name: Option<String>,
+    /// Pre-shared key.
+    pub psk: Option<PresharedKey>,
+    /// All rules.
+    pub spd: Option<Vec<SpdRule>>,
+    /// When it is brought up.
+    pub start: Option<Start>,
+    /// Phase 1.
+    pub ike: Option<IkeOptions>,
+    /// Phase 2.
+    pub ipsec: Option<IpsecOptions>,
+    /// Seconds between probes of an idle peer.
+    pub dpd_seconds: Option<u32>,
+    /// Change nothing and say what the change would disturb.
+    pub dry_run: bool,
+}
+
+/// What a change disturbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Nothing,
+    /// Child SAs of new pairs of ranges are negotiated; those there are go on.
+    NewPairs,
+    /// The tunnel is negotiated anew.
+    Renegotiation,
+}
+
+impl Effect {
+    /// Its name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::NewPairs => "newPairs",
+            Self::Renegotiation => "renegotiation",
+        }
+    }
+
+    fn of(old: &Tunnel, new: &Tunnel, new_psk: bool) -> Self {
+        let same = old.ike == new.ike && old.ipsec == new.ipsec && old.dpd_seconds == new.dpd_seconds;
+        if new_psk || !same {
+            return Self::Renegotiation;
+        }
+        let kept = spd::pairs(&old.spd).all(|pair| spd::pairs(&new.spd).any(|other| other == pair));
+        match (old.spd == new.spd, kept) {
+            (true, _) => Self::Nothing,
+            (false, true) => Self::NewPairs,
+            (false, false) => Self::Renegotiation,
+        }
+    }
+}
+
+/// A change that the agent will act on.
+#[derive(Debug)]
+pub struct Changed {
+    /// The tunnel as it was stored.
+    pub view: TunnelView,
+    /// Number of the task; `None` after a dry run.
+    pub task: Option<i64>,
+    /// What the change disturbs.
+    pub effect: Effect,
+}
+
+/// Which tunnels a list has; what is `None` filters nothing.
+#[derive(Clone, Debug, Default)]
+pub struct TunnelQuery {
+    /// Id of the VPC.
+    pub vpc: Option<String>,
+    /// Id of the VPN gateway.
+    pub gateway: Option<String>,
+    /// Id of the customer gateway.
+    pub customer_gateway: Option<String>,
+    /// Id of the tunnel.
+    pub id: Option<String>,
+    /// Part of the name.
+    pub name: Option<String>,
+    /// Whether the pre-shared keys are asked for; needs the role admin.
+    pub with_psk: bool,
+}
+
+impl Management {
+    /// Makes a tunnel.
+    ///
+    /// # Errors
+    /// [`Error`]: any rule of names, ranges, quotas, settings; no such end; the ends are joined already.
+    pub fn create_tunnel(&self, now: Timestamp, actor: &Actor, wanted: NewTunnel) -> Result<Changed, Error> {
+        actor.require(Role::Operate)?;
+        let name = values::name(Kind::Tunnel, &wanted.name)?;
+        wanted.ike.check()?;
+        wanted.ipsec.check()?;
+        let changed = self.store.write(|rows| {
+            let gateway = self.gateway_of(rows, wanted.vpc.as_deref(), &wanted.gateway)?;
+            refuse_isolated(&gateway, now)?;
+            let customer_gateway = customer_gateway(rows, &wanted.customer_gateway)?;
+            if rows.tunnel_named(&name)?.is_some() {
+                return Err(Error::NameInUse {
+                    kind: Kind::Tunnel,
+                    name,
+                });
+            }
+            self.check_ends(rows, gateway.number, customer_gateway.number)?;
+            let mut tunnel = Tunnel {
+                number: 0,
+                id: new_id("vpnx")?,
+                name,
+                gateway: gateway.number,
+                customer_gateway: customer_gateway.number,
+                status: Status::Creating,
+                revision: rows.next_revision()?,
+                start: wanted.start,
+                spd: wanted.spd,
+                ike: wanted.ike,
+                ipsec: wanted.ipsec,
+                dpd_seconds: wanted.dpd_seconds,
+                created: now,
+                error: String::new(),
+            };
+            self.check_spd(rows, &gateway, &tunnel)?;
+            tunnel.number = rows.insert_tunnel(&tunnel, &wanted.psk)?;
+            let task = rows.insert_task(&tunnel.id, now)?;
+            audit(
+                rows,
+                now,
+                actor,
+                "create tunnel",
+                &tunnel.id,
+                format!("{} to {}", gateway.id, customer_gateway.id),
+            )?;
+            Ok(Changed {
+                view: TunnelView {
+                    tunnel,
+                    gateway,
+                    customer_gateway,
+                    psk: None,
+                },
+                task: Some(task),
+                effect: Effect::Renegotiation,
+            })
+        })?;
+        self.agent.changed();
+        Ok(changed)
+    }
+
+    /// Changes a tunnel. Names disturb nothing, a further rule adds a Child SA, the rest is negotiated anew.
+    ///
+    /// # Errors
+    /// [`Error`]: no such tunnel, the agent still acts on the last change, any rule.
+    pub fn modify_tunnel(
+        &self,
+        now: Timestamp,
+        actor: &Actor,
+        query: &TunnelQuery,
+        change: TunnelChange,
+    ) -> Result<Changed, Error> {
+        actor.require(Role::Operate)?;
+        let dry_run = change.dry_run;
+        let changed = self.store.write(|rows| {
+            let old = self.find(rows, query)?;
+            refuse_pending(&old.tunnel)?;
+            refuse_isolated(&old.gateway, now)?;
+            let mut new = old.tunnel.clone();
+            if let Some(name) = &change.name {
+                new.name = values::name(Kind::Tunnel, name)?;
+                if rows
+                    .tunnel_named(&new.name)?
+                    .is_some_and(|number| number != new.number)
+                {
+                    return Err(Error::NameInUse {
+                        kind: Kind::Tunnel,
+                        name: new.name,
+                    });
+                }
+            }
+            new.spd = change.spd.unwrap_or(new.spd);
+            new.start = change.start.unwrap_or(new.start);
+            new.ike = change.ike.unwrap_or(new.ike);
+            new.ipsec = change.ipsec.unwrap_or(new.ipsec);
+            new.dpd_seconds = change.dpd_seconds.unwrap_or(new.dpd_seconds);
+            new.ike.check()?;
+            new.ipsec.check()?;
+            self.check_spd(rows, &old.gateway, &new)?;
+            let effect = Effect::of(&old.tunnel, &new, change.psk.is_some());
+            let mut task = None;
+            if !dry_run {
+                new.status = Status::Modifying;
+                new.revision = rows.next_revision()?;
+                rows.update_tunnel(&new, change.psk.as_ref())?;
+                task = Some(rows.insert_task(&new.id, now)?);
+                audit(
+                    rows,
+                    now,
+                    actor,
+                    "modify tunnel",
+                    &new.id,
+                    differences(&old.tunnel, &new, change.psk.is_some()),
+                )?;
+            }
+            Ok(Changed {
+                view: TunnelView { tunnel: new, ..old },
+                task,
+                effect,
+            })
+        })?;
+        if !dry_run {
+            self.agent.changed();
+        }
+        Ok(changed)
+    }
+
+    /// Removes a tunnel.
+    ///
+    /// # Errors
+    /// [`Error`]: no such tunnel, the agent still acts on the last change.
+    pub fn delete_tunnel(
+        &self,
+        now: Timestamp,
+        actor: &Actor,
+        query: &TunnelQuery,
+    ) -> Result<Changed, Error> {
+        actor.require(Role::Operate)?;
+        let changed = self.store.write(|rows| {
+            let mut view = self.find(rows, query)?;
+            refuse_pending(&view.tunnel)?;
+            view.tunnel.status = Status::Deleting;
+            view.tunnel.revision = rows.next_revision()?;
+            rows.update_tunnel(&view.tunnel, None)?;
+            let task = rows.insert_task(&view.tunnel.id, now)?;
+            audit(rows, now, actor, "delete tunnel", &view.tunnel.id, String::new())?;
+            Ok::<_, Error>(Changed {
+                view,
+                task: Some(task),
+                effect: Effect::Renegotiation,
+            })
+        })?;
+        self.agent.changed();
+        Ok(changed)
+    }
+
+    /// Ends the SAs of a tunnel, so that new ones are negotiated.
+    ///
+    /// # Errors
+    /// [`Error`]: no such tunnel.
+    pub fn reset_tunnel(&self, now: Timestamp, actor: &Actor, query: &TunnelQuery) -> Result<(), Error> {
+        actor.require(Role::Operate)?;
+        let id = self.store.write(|rows| {
+            let view = self.find(rows, query)?;
+            audit(rows, now, actor, "reset tunnel", &view.tunnel.id, String::new())?;
+            Ok::<_, Error>(view.tunnel.id)
+        })?;
+        self.agent.reset(&id);
+        Ok(())
+    }
+
+    /// One tunnel with its ends, and with its key when that is asked for.
+    ///
+    /// # Errors
+    /// [`Error`]: no such object, or the caller may not see keys.
+    pub fn tunnel(&self, actor: &Actor, query: &TunnelQuery) -> Result<TunnelView, Error> {
+        self.store.read(|rows| {
+            let mut view = self.find(rows, query)?;
+            if query.with_psk {
+                actor.require(Role::Admin)?;
+                view.psk = Some(rows.psk(&view.tunnel)?);
+            }
+            Ok(view)
+        })
+    }
+
+    /// A page of the tunnels.
+    ///
+    /// # Errors
+    /// [`Error`]: no such VPC, gateway or tunnel, or the caller may not see keys.
+    pub fn list_tunnels(
+        &self,
+        actor: &Actor,
+        query: &TunnelQuery,
+        page: &Page,
+    ) -> Result<Listing<TunnelView>, Error> {
+        if query.with_psk {
+            actor.require(Role::Admin)?;
+        }
+        if let Some(vpc) = &query.vpc {
+            self.site().vpc(vpc)?;
+        }
+        self.store.read(|rows| {
+            let number = |id: &String| {
+                rows.tunnel(id)?
+                    .map(|tunnel| tunnel.number)
+                    .ok_or_else(|| Error::not_found(Kind::Tunnel, id))
+            };
+            let filter = TunnelFilter {
+                vpc: query.vpc.clone(),
+                gateway: query
+                    .gateway
+                    .as_ref()
+                    .map(|id| gateway(rows, id).map(|gateway| gateway.number))
+                    .transpose()?,
+                customer_gateway: query
+                    .customer_gateway
+                    .as_ref()
+                    .map(|id| customer_gateway(rows, id).map(|gateway| gateway.number))
+                    .transpose()?,
+                name: query.name.clone(),
+                number: query.id.as_ref().map(number).transpose()?,
+            };
+            let (total, tunnels) = rows.list_tunnels(&filter, page)?;
+            let views = tunnels.into_iter().map(|tunnel| {
+                let mut view = with_ends(rows, tunnel)?;
+                if query.with_psk {
+                    view.psk = Some(rows.psk(&view.tunnel)?);
+                }
+                Ok(view)
+            });
+            Ok(Listing {
+                total,
+                items: views.collect::<Result<_, Error>>()?,
+            })
+        })
+    }
+
+    /// What the agent knows of a tunnel.
+    pub fn live(&self, id: &str) -> Option<LiveTunnel> {
+        self.agent.live(id)
+    }
+
+    /// A task.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn task(&self, number: i64) -> Result<Task, Error> {
+        let task = self.store.read(|rows| rows.task(number))?;
+        task.ok_or_else(|| Error::not_found(Kind::Task, number))
+    }
+
+    /// The gateway, which must belong to the VPC when one is named.
+    fn gateway_of(&self, rows: &Rows<'_>, vpc: Option<&str>, id: &str) -> Result<VpnGateway, Error> {
+        let gateway = gateway(rows, id)?;
+        if let Some(vpc) = vpc
+            && self.site().vpc(vpc)?.id != gateway.vpc
+        {
+            return Err(Error::not_found(Kind::Gateway, id));
+        }
+        Ok(gateway)
+    }
+
+    /// The tunnel that a query names by its id; the gateway and the VPC must be its own when they are named.
+    fn find(&self, rows: &Rows<'_>, query: &TunnelQuery) -> Result<TunnelView, Error> {
+        let id = query.id.as_deref().unwrap_or_default();
+        if let Some(vpc) = &query.vpc {
+            self.site().vpc(vpc)?;
+        }
+        let expected = query
+            .gateway
+            .as_ref()
+            .map(|gateway| self.gateway_of(rows, query.vpc.as_deref(), gateway))
+            .transpose()?;
+        let tunnel = rows
+            .tunnel(id)?
+            .ok_or_else(|| Error::not_found(Kind::Tunnel, id))?;
+        if expected.is_some_and(|gateway| gateway.number != tunnel.gateway) {
+            return Err(Error::not_found(Kind::Tunnel, id));
+        }
+        with_ends(rows, tunnel)
+    }
+
+    fn check_ends(&self, rows: &Rows<'_>, gateway: i64, customer_gateway: i64) -> Result<(), Error> {
+        let quotas = self.site().quotas;
+        let joined = TunnelFilter {
+            gateway: Some(gateway),
+            customer_gateway: Some(customer_gateway),
+            ..TunnelFilter::default()
+        };
+        let page = Page {
+            offset: 0,
+            limit: 1,
+            order: crate::store::Order::Created,
+            descending: false,
+        };
+        for (count, limit, what) in [
+            (
+                rows.list_tunnels(&joined, &page)?.0,
+                1,
+                "tunnel between a VPN gateway and a customer gateway",
+            ),
+            (
+                rows.tunnels_of_gateway(gateway)?,
+                quotas.tunnels_per_gateway,
+                "tunnels per VPN gateway",
+            ),
+            (
+                rows.tunnels_of_customer_gateway(customer_gateway)?,
+                quotas.tunnels_per_customer_gateway,
+                "tunnels per customer gateway",
+            ),
+        ] {
+            if count >= limit {
+                return Err(Error::Quota {
+                    what,
+                    limit,
+                    kind: Kind::Tunnel,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules of the tunnel alone, and those between the tunnels of a VPC: a pair of ranges has one tunnel.
+    fn check_spd(&self, rows: &Rows<'_>, gateway: &VpnGateway, tunnel: &Tunnel) -> Result<(), Error> {
+        let site = self.site();
+        let vpc = site.vpc(&gateway.vpc)?;
+        spd::check(&tunnel.spd, vpc, &site.quotas)?;
+        let addresses = rows.gateways()?.into_iter().map(|gateway| gateway.address);
+        let ends: Vec<_> = addresses
+            .chain(
+                rows.customer_gateways()?
+                    .into_iter()
+                    .map(|gateway| gateway.address),
+            )
+            .collect();
+        for (_, peer) in spd::pairs(&tunnel.spd) {
+            if let Some(end) = ends.iter().find(|end| peer.contains(*end)) {
+                let rule = format!("contains {end}, the public address of an end of a tunnel");
+                return Err(Error::RangeConflict {
+                    field: "SPD peer range",
+                    value: peer.to_string(),
+                    rule: rule.into(),
+                });
+            }
+        }
+        let filter = TunnelFilter {
+            vpc: Some(gateway.vpc.clone()),
+            ..TunnelFilter::default()
+        };
+        let page = Page {
+            offset: 0,
+            limit: u32::MAX,
+            order: crate::store::Order::Created,
+            descending: false,
+        };
+        let (_, others) = rows.list_tunnels(&filter, &page)?;
+        for other in others.iter().filter(|other| other.id != tunnel.id) {
+            for (local, peer) in spd::pairs(&tunnel.spd) {
+                if spd::pairs(&other.spd).any(|pair| pair == (local, peer)) {
+                    let rule = format!("the pair with {local} belongs to the tunnel {} already", other.id);
+                    return Err(Error::RangeConflict {
+                        field: "SPD peer range",
+                        value: peer.to_string(),
+                        rule: rule.into(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_ends(rows: &Rows<'_>, tunnel: Tunnel) -> Result<TunnelView, Error> {
+    Ok(TunnelView {
+        gateway: gateway(rows, &tunnel.gateway.to_string())?,
+        customer_gateway: customer_gateway(rows, &tunnel.customer_gateway.to_string())?,
+        tunnel,
+        psk: None,
+    })
+}
+
+fn refuse_pending(tunnel: &Tunnel) -> Result<(), Error> {
+    if tunnel.status.is_pending() {
+        return Err(Error::State {
+            kind: Kind::Tunnel,
+            id: tunnel.id.clone(),
+            state: tunnel.status.to_string().into(),
+            rule: "wait for its task to end".into(),
+        });
+    }
+    Ok(())
+}
+
+/// What changed, by field, for the audit log. Keys are named, not shown.
+fn differences(old: &Tunnel, new: &Tunnel, psk: bool) -> String {
+    [
+        ("name", old.name != new.name),
+        ("pre-shared key", psk),
+        ("SPD", old.spd != new.spd),
+        ("start", old.start != new.start),
+        ("IKE", old.ike != new.ike),
+        ("IPsec", old.ipsec != new.ipsec),
+        ("DPD", old.dpd_seconds != new.dpd_seconds),
+    ]
+    .into_iter()
+    .filter(|&(_, changed)| changed)
+    .map(|(field, _)| field)
+    .collect::<Vec<_>>()
+    .join(", ")
+}
