@@ -114,6 +114,34 @@ pub(crate) fn sanitise(text: &str) -> String {
     out
 }
 
+/// Alternatives of the peer that a diagnosis names.
+const MAX_DESCRIBED: usize = 6;
+
+/// Joins descriptions without repetitions, and says how many were left out.
+pub(crate) fn describe_all(descriptions: impl Iterator<Item = String>) -> String {
+    let mut distinct: Vec<String> = Vec::new();
+    let mut left_out = 0;
+    for description in descriptions {
+        if distinct.contains(&description) {
+            continue;
+        }
+        if distinct.len() == MAX_DESCRIBED {
+            left_out += 1;
+        } else {
+            distinct.push(description);
+        }
+    }
+    let mut text = if distinct.is_empty() {
+        "nothing".to_owned()
+    } else {
+        distinct.join(", ")
+    };
+    if left_out > 0 {
+        text.push_str(&format!(" and {left_out} more"));
+    }
+    text
+}
+
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

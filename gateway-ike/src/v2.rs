@@ -7,6 +7,8 @@ pub mod auth;
 pub mod cookie;
 pub mod keys;
 pub mod nat_detection;
+pub mod proposal;
+pub mod selectors;
 pub mod sk;
 
 /// Who sent the first message of the IKE SA. It keeps the role for the IKE SA's life, whoever starts later exchanges.

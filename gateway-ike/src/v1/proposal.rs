@@ -15,8 +15,6 @@ use crate::wire::v1::{Attribute, Lifetimes};
 
 /// Shortest lifetime that we let a peer talk us into. Below, the two ends would do nothing but negotiate.
 const MIN_LIFETIME: Duration = Duration::from_secs(5);
-/// Alternatives of the peer that a diagnosis names.
-const MAX_DESCRIBED: usize = 6;
 
 /// The smaller of our lifetime and the peer's. A peer that names none, or zero, gets ours.
 pub(super) fn smaller_lifetime(ours: Duration, theirs: Lifetimes) -> Duration {
@@ -33,29 +31,4 @@ fn only_known(attributes: &[Attribute], life: [u16; 2], known: impl Fn(u16) -> b
         life.contains(&kind)
             || (known(kind) && !attributes[..index].iter().any(|earlier| earlier.kind() == kind))
     })
-}
-
-/// Joins descriptions without repetitions, and says how many were left out.
-fn describe_all(descriptions: impl Iterator<Item = String>) -> String {
-    let mut distinct: Vec<String> = Vec::new();
-    let mut left_out = 0;
-    for description in descriptions {
-        if distinct.contains(&description) {
-            continue;
-        }
-        if distinct.len() == MAX_DESCRIBED {
-            left_out += 1;
-        } else {
-            distinct.push(description);
-        }
-    }
-    let mut text = if distinct.is_empty() {
-        "nothing".to_owned()
-    } else {
-        distinct.join(", ")
-    };
-    if left_out > 0 {
-        text.push_str(&format!(" and {left_out} more"));
-    }
-    text
 }

@@ -87,7 +87,7 @@ pub struct SkKeys {
 enum Cipher {
     Cbc {
         cipher: CbcKey,
-        mac: Prf,
+        mac: Box<Prf>,
     },
     /// The IV counts, so that it never comes twice with one key.
     Aead {
@@ -109,7 +109,7 @@ impl SkKeys {
         let cipher = match algorithms.integrity() {
             Some(hash) => Cipher::Cbc {
                 cipher: CbcKey::new(encryption, sk_e)?,
-                mac: Prf::new(hash, sk_a),
+                mac: Box::new(Prf::new(hash, sk_a)),
             },
             None => Cipher::Aead {
                 cipher: AeadKey::new(encryption, sk_e)?,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use gateway_common::Spi;
 
-use super::{describe_all, only_known, smaller_lifetime};
+use super::{only_known, smaller_lifetime};
 use crate::config::{ConnectionConfig, EspCipher, EspIntegrity, EspProposal};
 use crate::crypto::DhGroup;
-use crate::diagnosis::{Code, Diagnosis};
+use crate::diagnosis::{Code, Diagnosis, describe_all};
 use crate::wire::ProtocolId;
 use crate::wire::v1::{
     Attribute, AuthAlgorithm, EncapsulationMode, EspTransform, IpsecAttribute, LifeAttributes, Lifetimes,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{describe_all, only_known, smaller_lifetime};
+use super::{only_known, smaller_lifetime};
 use crate::config::{ConnectionConfig, IkeProposal};
 use crate::crypto::{DhGroup, Encryption, Hash};
-use crate::diagnosis::{Code, Diagnosis};
+use crate::diagnosis::{Code, Diagnosis, describe_all};
 use crate::wire::ProtocolId;
 use crate::wire::v1::{
     Attribute, AuthMethod, IkeAttribute, IkeEncryption, IkeHash, IkeTransform, LifeAttributes, Lifetimes,

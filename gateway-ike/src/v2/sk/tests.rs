@@ -33,13 +33,16 @@ fn message(len: usize) -> MessageBuilder {
     .unwrap()
 }
 
+/// The header and the encrypted payload of a datagram.
+fn outer(datagram: &[u8]) -> (Header, Encrypted<'_>) {
+    let (header, body) = Header::parse(datagram).unwrap();
+    let message = Message::parse(header.next_payload, body).unwrap();
+    (header, message.encrypted.unwrap())
+}
+
 /// The encrypted payload of a datagram, opened.
 fn open(keys: &SkKeys, datagram: &[u8]) -> Result<(Header, Option<Fragment>, Opened), OpenError> {
-    let (header, body) = Header::parse(datagram).unwrap();
-    let encrypted = Message::parse(header.next_payload, body)
-        .unwrap()
-        .encrypted
-        .unwrap();
+    let (header, encrypted) = outer(datagram);
     keys.open(datagram, &encrypted)
         .map(|opened| (header, encrypted.fragment, opened))
 }
