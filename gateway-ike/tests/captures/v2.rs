@@ -111,6 +111,10 @@ impl Replay {
     fn ike_sa_init(&mut self, datagram: &Datagram, header: &Header, message: &Message<'_>) {
         let nonce = message.nonce().unwrap().clone();
         self.init.push((nonce, datagram.payload.clone()));
+        if self.init.len() < 2 {
+            return;
+        }
+        let shared = self.next_shared();
         if let [(nonce_i, _), (nonce_r, _)] = &*self.init {
             let contributions = Contributions {
                 nonce_i,
@@ -118,7 +122,6 @@ impl Replay {
                 spi_i: header.initiator_spi,
                 spi_r: header.responder_spi,
             };
-            let shared = self.next_shared();
             let skeyseed = gateway_ike::v2::keys::skeyseed(self.algorithms.prf(), &contributions, &shared);
             assert_eq!(skeyseed.expose(), self.recorded.next("SKEYSEED"));
             let keys = IkeKeys::initial(self.algorithms, &contributions, &shared);
