@@ -7,6 +7,7 @@ mod aead;
 mod cipher;
 mod dh;
 mod digest;
+mod modp;
 mod random;
 mod secret;
 

@@ -74,8 +74,8 @@ impl EndpointConfig {
 /// What has a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// Main Mode: send again as initiator, give up as responder.
-    MainMode(SaKey),
+    /// Phase 1 of IKEv1: send again as initiator, give up as responder.
+    Phase1(SaKey),
     /// Quick Mode: send again, or forget a finished one.
     QuickMode(SaKey, u32),
     /// Negotiate a successor.

@@ -8,7 +8,7 @@ use crate::event::{IkeSaSnapshot, UdpEncapsulation};
 use crate::path::{NAT_T_PORT, NatSides, Path};
 use crate::policy::RetransmitPolicy;
 use crate::tunnel::Want;
-use crate::v1::isakmp_sa::{Established, IsakmpSa, Phase};
+use crate::v1::isakmp_sa::{Established, IsakmpSa};
 use crate::wire::IkeSpi;
 use crate::wire::v1::NatNumbering;
 
@@ -140,14 +140,14 @@ impl IkeSa {
     /// A peer's attempt that has not proven anything.
     pub(crate) const fn is_half_open(&self) -> bool {
         match &self.state {
-            State::V1(sa) => sa.is_half_open(),
+            State::V1(sa) => !self.initiator && sa.is_negotiating(),
         }
     }
 
     /// A peer's attempt that has come no further than our first answer: it is the most likely to be forged.
     pub(crate) const fn is_fresh(&self) -> bool {
         match &self.state {
-            State::V1(sa) => matches!(sa.phase, Phase::AnsweredSa(_)),
+            State::V1(sa) => sa.is_fresh(),
         }
     }
 

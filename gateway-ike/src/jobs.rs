@@ -48,6 +48,14 @@ impl<K: Copy> Jobs<K> {
         }
     }
 
+    /// Whether a job would be taken.
+    pub(crate) fn has_room(&self, urgency: Urgency) -> bool {
+        match urgency {
+            Urgency::Trusted => self.trusted.len() < Self::MAX_TRUSTED,
+            Urgency::Unproven => self.unproven.len() < Self::MAX_UNPROVEN,
+        }
+    }
+
     /// Puts a job at the end of its queue.
     pub(crate) fn push(
         &mut self,

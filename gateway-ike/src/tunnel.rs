@@ -60,6 +60,11 @@ impl Tunnel {
         self.established.last().copied()
     }
 
+    /// Whether there is no SA of any kind with the peer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.established.is_empty() && self.children.is_empty()
+    }
+
     /// All selector pairs of the tunnel.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = PairIndex> {
         (0..=u16::MAX)

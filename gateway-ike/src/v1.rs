@@ -4,16 +4,21 @@
 //! come from the peer can at most be refused there, the step goes on waiting. A message that was accepted then *consumes* the
 //! step and yields the next one.
 
+pub(crate) mod aggressive;
 pub(crate) mod dpd;
+pub(crate) mod fragments;
 pub(crate) mod informational;
 pub(crate) mod isakmp_sa;
+mod jobs;
 pub mod keys;
 pub(crate) mod main_mode;
 pub(crate) mod nat_traversal;
+pub(crate) mod phase1;
 pub(crate) mod proposal;
 pub(crate) mod quick_mode;
 pub(crate) mod sa;
 
+use crate::crypto::CbcError;
 use crate::diagnosis::{Code, Diagnosis};
 use crate::wire::WireError;
 use crate::wire::v1::NotifyType;
@@ -31,6 +36,18 @@ pub(crate) enum Refusal {
     End(Diagnosis, Option<NotifyType>),
 }
 
+impl Refusal {
+    /// The same for a message of an authenticated peer.
+    fn proven(self) -> Self {
+        match self {
+            Self::Report(diagnosis, notify) => {
+                Self::End(diagnosis, notify.or(Some(NotifyType::PAYLOAD_MALFORMED)))
+            }
+            Self::Drop(_) | Self::End(..) => self,
+        }
+    }
+}
+
 impl From<WireError> for Refusal {
     fn from(_: WireError) -> Self {
         Self::Drop("malformed payload")
@@ -40,6 +57,12 @@ impl From<WireError> for Refusal {
 impl From<SealError> for Refusal {
     fn from(_: SealError) -> Self {
         Self::Drop("local misuse of the message builder")
+    }
+}
+
+impl From<CbcError> for Refusal {
+    fn from(error: CbcError) -> Self {
+        SealError::from(error).into()
     }
 }
 

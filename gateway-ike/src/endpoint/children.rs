@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::{Endpoint, Timer};
 use crate::child::{Child, NewChild, Use};
+use crate::config::ConnectionId;
 use crate::event::{ChildId, ChildSa, Event};
 use crate::ike_sa::{SaKey, State};
 use crate::path::Path;
 use crate::v1::informational::delete_esp;
+use gateway_common::Spi;
 
 /// How long the peer has for installing its half of a Child SA after message 3, at least and at most, while packets wait for it.
 const SETTLE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 /// The same while an older Child SA still carries the traffic: nothing waits.
 const SETTLE_RENEWED: Duration = Duration::from_secs(1);
+/// How long a peer that has set the commit bit has for saying CONNECTED.
+const CONNECTED: Duration = Duration::from_secs(5);
 
 impl Endpoint {
     /// Puts a Child SA into the books and tells the driver to install it.
@@ -92,6 +96,27 @@ impl Endpoint {
             None => (answered_in * 2).clamp(SETTLE.0, SETTLE.1),
         };
         self.timers.set(Timer::ChildSettle(id), now + wait);
+    }
+
+    /// The peer has set the commit bit: it says CONNECTED (RFC 2408 section 3.1), and a peer that does not is not waited for.
+    pub(super) fn await_connected(&mut self, now: Instant, id: ChildId) {
+        self.timers.set(Timer::ChildSettle(id), now + CONNECTED);
+    }
+
+    /// The peer says that it has its half of the Child SA with this SPI, of either direction, or of the one that waits for that.
+    pub(super) fn on_connected(&mut self, now: Instant, connection: ConnectionId, spi: Option<Spi>) {
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let connected = tunnel
+            .children
+            .iter()
+            .filter(|(_, child)| child.initiator && child.usage == Use::Unconfirmed)
+            .find(|(_, child)| spi.is_none_or(|spi| spi == child.inbound || spi == child.outbound))
+            .map(|(id, _)| id);
+        if let Some(id) = connected {
+            self.confirm(now, id);
+        }
     }
 
     /// The peer has its half of a Child SA.
@@ -201,6 +226,10 @@ impl Endpoint {
     pub(super) fn note_heard(&mut self, now: Instant, key: SaKey, path: Path) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         sa.heard = now;
+        if let Some(isakmp) = sa.v1_mut() {
+            // It has our last message of phase 1.
+            isakmp.pending = None;
+        }
         let connection = sa.connection;
         // A NAT changes the peer's port. Our own is ours to choose.
         let moved = sa.path.local == path.local && sa.path.peer != path.peer;

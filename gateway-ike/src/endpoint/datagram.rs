@@ -7,6 +7,7 @@ use crate::config::{IkeVersion, Phase1Mode};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::ike_sa::SaKey;
 use crate::path::Path;
+use crate::v1::fragments::is_fragment;
 use crate::wire::{ExchangeType, Header, Version};
 
 impl Endpoint {
@@ -26,16 +27,18 @@ impl Endpoint {
             self.drop_datagram("another major version");
             return;
         }
+        if is_fragment(&header) {
+            return self.on_fragment(now, path, &header, body);
+        }
         match header.exchange_type {
-            ExchangeType::IDENTITY_PROTECTION if header.responder_spi.is_zero() => {
+            ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE
+                if header.responder_spi.is_zero() =>
+            {
                 self.on_first_message(now, path, &header, body, datagram);
             }
-            ExchangeType::AGGRESSIVE if header.responder_spi.is_zero() => {
-                self.refuse_exchange(now, path, "peer starts aggressive mode");
-                self.drop_datagram("aggressive mode");
-            }
-            ExchangeType::IDENTITY_PROTECTION => match self.find_sa(&header, path) {
-                Some(key) => self.on_main_mode(now, key, path, &header, body, datagram),
+            ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE => match self.find_sa(&header, path)
+            {
+                Some(key) => self.on_phase_1(now, key, path, &header, body, datagram),
                 None => self.drop_datagram("unknown spis"),
             },
             ExchangeType::QUICK_MODE => match self.find_sa(&header, path) {
@@ -52,7 +55,7 @@ impl Endpoint {
     }
 
     /// The IKE SA with the SPIs of a header. The address must be the peer's; its port may have changed.
-    fn find_sa(&self, header: &Header, path: Path) -> Option<SaKey> {
+    pub(super) fn find_sa(&self, header: &Header, path: Path) -> Option<SaKey> {
         let ours =
             |key: &&SaKey, initiator: bool| self.sas.get(key).is_some_and(|sa| sa.initiator == initiator);
         let key = self

@@ -131,7 +131,7 @@ impl Endpoint {
                 .remove(&(*sa.path.peer.ip(), sa.spis.initiator));
         }
         for timer in [
-            Timer::MainMode(key),
+            Timer::Phase1(key),
             Timer::IkeRekey(key),
             Timer::IkeDelete(key),
             Timer::IkeEnd(key),

@@ -21,12 +21,19 @@ use crate::jobs::{JobId, QueueFull, Urgency};
 
 /// Which SA and which exchange of it wait for a job. A variant for each kind of exchange.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum JobOwner {}
+pub(super) enum JobOwner {
+    /// Main Mode or Aggressive Mode.
+    Phase1(SaKey),
+    /// The Quick Mode with this Message ID.
+    QuickMode(SaKey, u32),
+}
 
 impl JobOwner {
     /// The IKE SA whose end makes the job pointless.
     const fn sa(self) -> SaKey {
-        match self {}
+        match self {
+            Self::Phase1(key) | Self::QuickMode(key, _) => key,
+        }
     }
 }
 
@@ -47,7 +54,7 @@ impl Endpoint {
     }
 
     /// Dispatches to the exchange that waits.
-    pub(super) fn on_job(&mut self, _now: Instant, id: JobId, done: KeyExchangeDone) {
+    pub(super) fn on_job(&mut self, now: Instant, id: JobId, done: KeyExchangeDone) {
         let Some(owner) = self.jobs.done(id) else {
             tracing::trace!(?id, "result of an unknown job");
             return;
@@ -55,7 +62,9 @@ impl Endpoint {
         if !self.sas.contains_key(&owner.sa()) {
             return;
         }
-        drop(done);
-        match owner {}
+        match owner {
+            JobOwner::Phase1(key) => self.on_phase_1_job(now, key, done),
+            JobOwner::QuickMode(key, message_id) => self.on_quick_mode_job(now, key, message_id, done),
+        }
     }
 }

@@ -15,7 +15,7 @@ impl Endpoint {
     pub(super) fn on_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                Timer::MainMode(key) => self.on_main_mode_timer(now, key),
+                Timer::Phase1(key) => self.on_phase_1_timer(now, key),
                 Timer::QuickMode(key, message_id) => self.on_quick_mode_timer(now, key, message_id),
                 Timer::IkeRekey(key) => self.on_ike_rekey(now, key),
                 Timer::IkeDelete(key) => self.on_ike_delete(now, key),
@@ -41,7 +41,7 @@ impl Endpoint {
         let needed = !tunnel.children.is_empty() || tunnel.config.keep_up;
         if tunnel.config.may_initiate && needed && tunnel.current_sa() == Some(key) {
             match sa.state {
-                State::V1(_) => self.start_main_mode(now, connection, Some(key)),
+                State::V1(_) => self.start_phase_1(now, connection, Some(key)),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! IKEv1 in the context of all tunnels: one file per exchange.
 
+mod datagrams;
 mod informational;
-mod main_mode;
+mod phase1;
 mod quick_mode;
 mod timeouts;

@@ -13,7 +13,7 @@ impl Endpoint {
     /// Starts an IKE SA of the version that the tunnel initiates, unless one is under way.
     pub(super) fn start_ike_sa(&mut self, now: Instant, connection: ConnectionId, replaces: Option<SaKey>) {
         match self.config_of(connection).map(|config| config.version) {
-            Some(IkeVersion::V1) => self.start_main_mode(now, connection, replaces),
+            Some(IkeVersion::V1) => self.start_phase_1(now, connection, replaces),
             Some(IkeVersion::V2 | IkeVersion::Any) | None => {}
         }
     }

@@ -4,7 +4,9 @@
 
 use gateway_common::Spi;
 
-use crate::wire::v1::{DeletePayload, Doi, Message, NotifyPayload, NotifyType, Payload};
+use crate::wire::v1::{
+    DeletePayload, Doi, LifeAttributes, Lifetimes, Message, NotifyPayload, NotifyType, Payload,
+};
 use crate::wire::{Header, PayloadType, ProtocolId};
 
 use super::Refusal;
@@ -29,6 +31,10 @@ pub(crate) enum Said {
     IAmHere(u32),
     /// It refuses something of ours; the SPI names what, if it does.
     Error(NotifyType, Option<Spi>),
+    /// The responder keeps this ISAKMP SA for a shorter time than was agreed on.
+    Lifetime(Lifetimes),
+    /// The peer, which set the commit bit, has installed its half of the SAs with this SPI, which may be ours or its own.
+    Connected(Option<Spi>),
     /// Anything else.
     Other(NotifyType),
 }
@@ -67,6 +73,16 @@ pub(crate) fn read_hint(message: &Message<'_>) -> Option<NotifyType> {
 /// Whether a message that was found authentic has an INITIAL-CONTACT (RFC 2407 section 4.6.3.3).
 pub(crate) fn says_initial_contact(message: &Message<'_>) -> bool {
     notifications(message).any(|notify| notify.notify_type == NotifyType::INITIAL_CONTACT)
+}
+
+/// The lifetimes of the ISAKMP SA that the responder of a message found authentic announces (RFC 2407 section 4.6.3.1).
+pub(crate) fn announced_lifetimes(message: &Message<'_>) -> Lifetimes {
+    notifications(message)
+        .filter(|notify| {
+            notify.notify_type == NotifyType::RESPONDER_LIFETIME && notify.protocol == ProtocolId::IKE
+        })
+        .find_map(|notify| Lifetimes::from_notify_data(&notify.data, LifeAttributes::IKE).ok())
+        .unwrap_or_default()
 }
 
 /// Delete payloads for our inbound SPIs.
@@ -134,6 +150,11 @@ fn read_notify(notify: &NotifyPayload, spis: Spis) -> Option<Said> {
         NotifyType::R_U_THERE if about_us => number().map(Said::AreYouThere),
         NotifyType::R_U_THERE_ACK if about_us => number().map(Said::IAmHere),
         NotifyType::R_U_THERE | NotifyType::R_U_THERE_ACK => None,
+        NotifyType::RESPONDER_LIFETIME if notify.protocol == ProtocolId::IKE => {
+            let lifetimes = Lifetimes::from_notify_data(&notify.data, LifeAttributes::IKE);
+            lifetimes.ok().map(Said::Lifetime)
+        }
+        NotifyType::CONNECTED => Some(Said::Connected(esp_spi(&notify.spi))),
         error if error.is_error() => Some(Said::Error(error, esp_spi(&notify.spi))),
         other => Some(Said::Other(other)),
     }

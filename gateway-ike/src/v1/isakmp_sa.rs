@@ -1,22 +1,20 @@
 //! One ISAKMP SA: phase 1, then the phase 2 exchanges under it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Refusal;
 use super::dpd::Dpd;
-use super::main_mode::{Authenticated, StepCx, initiator, responder};
+use super::fragments::{self, Fragments};
 use super::nat_traversal::Nat;
-use super::quick_mode::initiator::AwaitAnswer;
-use super::quick_mode::responder::AwaitConfirmation;
+use super::phase1::diagnosis::Named;
+use super::phase1::{Authenticated, Phase1};
+use super::quick_mode::initiator::{Agreeing, Asking, AwaitAnswer};
+use super::quick_mode::responder::{AwaitConfirmation, Request};
 use super::sa::SaKeys;
 use crate::crypto::{Hash, RandomSource};
 use crate::event::ChildId;
-use crate::ike_sa::{Pending, Room, Spis, random_u32};
-use crate::path::Path;
+use crate::ike_sa::{Pending, Room, random_u32};
 use crate::tunnel::Want;
-use crate::wire::v1::{Message, Protection};
-use crate::wire::{Flags, Header};
 
 /// Quick Modes that one IKE SA may see. Every Message ID is remembered for the life of the SA, so that none is accepted twice; an SA
 /// that has seen so many is due for its own rekey.
@@ -30,10 +28,15 @@ const MAX_INFORMATIONALS: usize = 128;
 #[derive(Debug)]
 pub(crate) struct IsakmpSa {
     pub(crate) phase: Phase,
-    /// Our last message of Main Mode as initiator.
+    /// Our last message of phase 1 as initiator, until it is answered.
     pub(crate) pending: Option<Pending>,
-    /// Our last message of Main Mode as responder.
+    /// The last message of phase 1 that we accepted as responder, with our answer once it is there.
     pub(crate) answered: Option<Answered>,
+    /// The peer puts fragments together.
+    pub(crate) peer_reassembles: bool,
+    next_fragment_id: u16,
+    /// A message that comes in, in fragments.
+    pub(crate) fragments: Fragments,
     /// The peer has deleted it. It is kept for a moment to read what the peer said at the same time and what came later.
     pub(crate) closing: bool,
 }
@@ -42,14 +45,15 @@ pub(crate) struct IsakmpSa {
 #[derive(Debug)]
 pub(crate) struct Answered {
     digest: Vec<u8>,
-    pub(crate) datagram: Vec<u8>,
+    /// `None` while the answer waits for a key exchange, and when there is none.
+    pub(crate) datagram: Option<Vec<u8>>,
 }
 
 impl Answered {
-    pub(crate) fn new(received: &[u8], datagram: Vec<u8>) -> Self {
+    pub(crate) fn new(received: &[u8]) -> Self {
         Self {
             digest: digest(received),
-            datagram,
+            datagram: None,
         }
     }
 
@@ -59,27 +63,17 @@ impl Answered {
 }
 
 /// Tells repetitions of a datagram from new ones.
-fn digest(received: &[u8]) -> Vec<u8> {
+pub(crate) fn digest(received: &[u8]) -> Vec<u8> {
     Hash::Sha2_256.digest(&[received])
 }
 
 /// How far an IKE SA has come.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// Main Mode initiator, message 1 sent.
-    SentSa(initiator::AwaitSa),
-    /// Main Mode initiator, message 3 sent.
-    SentKe(initiator::AwaitKe),
-    /// Main Mode initiator, message 5 sent.
-    SentAuth(Box<initiator::AwaitAuth>),
-    /// Main Mode responder, message 2 sent.
-    AnsweredSa(responder::AwaitKe),
-    /// Main Mode responder, message 4 sent.
-    AnsweredKe(Box<responder::AwaitAuth>),
+    /// Main Mode or Aggressive Mode is under way.
+    Negotiating(Phase1),
     /// Both ends are authenticated.
     Established(Box<Established>),
-    /// Nothing more will happen.
-    Ended,
 }
 
 /// What an established IKE SA holds.
@@ -87,6 +81,8 @@ pub(crate) enum Phase {
 pub(crate) struct Established {
     pub(crate) keys: SaKeys,
     pub(crate) nat: Option<Nat>,
+    /// From the beginning to the end, as both ends know it.
+    pub(crate) lifetime: Duration,
     /// The peer answers R-U-THERE.
     pub(crate) dpd_supported: bool,
     pub(crate) dpd: Dpd,
@@ -102,20 +98,42 @@ pub(crate) struct QuickMode {
     pub(crate) step: QuickStep,
     /// Our last message: message 1 or 2 until it is answered, message 3 for a peer that missed it.
     pub(crate) pending: Pending,
-    /// The message that our last one answers.
+    /// Digest of the message that our last one answers, or will answer.
     pub(crate) answered: Option<Vec<u8>>,
     pub(crate) started: Instant,
+    /// As initiator: how long message 2 took.
+    pub(crate) answered_in: Duration,
+    /// The peer asks for the same, and its Quick Mode comes first: ours is finished only if the peer does so.
+    pub(crate) has_yielded: bool,
 }
 
 /// How far a Quick Mode has come.
 #[derive(Debug)]
 pub(crate) enum QuickStep {
+    /// Message 1 waits for our public value.
+    Asking(Asking),
     /// Message 1 sent.
     Initiated(Box<AwaitAnswer>),
+    /// Message 2 accepted, message 3 waits for the shared secret.
+    Agreeing(Box<Agreeing>),
+    /// Message 1 accepted, message 2 waits for our public value and the shared secret.
+    Responding(Box<Request>),
     /// Message 2 sent, the inbound SA is installed.
     Answered(Box<AwaitConfirmation>, ChildId),
     /// Message 3 sent, or the peer's message 1 refused. Only repeats what it said last.
     Finished,
+}
+
+impl QuickStep {
+    /// What we ask for, while it is not settled.
+    pub(crate) fn asking(&self) -> Option<Asking> {
+        match self {
+            Self::Asking(asking) => Some(*asking),
+            Self::Initiated(step) => Some(step.asking),
+            Self::Agreeing(step) => Some(step.asking),
+            Self::Responding(_) | Self::Answered(..) | Self::Finished => None,
+        }
+    }
 }
 
 impl QuickMode {
@@ -125,7 +143,21 @@ impl QuickMode {
             pending: Pending::new(datagram),
             answered: received.map(digest),
             started: now,
+            answered_in: Duration::ZERO,
+            has_yielded: false,
         }
+    }
+
+    /// A Quick Mode whose next message waits for a key exchange. There is nothing to repeat meanwhile.
+    pub(crate) fn computing(step: QuickStep, received: Option<&[u8]>, now: Instant) -> Self {
+        Self::new(step, Vec::new(), received, now)
+    }
+
+    pub(crate) const fn is_computing(&self) -> bool {
+        matches!(
+            self.step,
+            QuickStep::Asking(_) | QuickStep::Agreeing(_) | QuickStep::Responding(_)
+        )
     }
 
     /// Whether `received` is what our last message answers already.
@@ -138,10 +170,17 @@ impl QuickMode {
 
 impl Established {
     pub(crate) fn new(authenticated: Authenticated, first_probe: u32) -> Self {
-        let Authenticated { keys, nat, dpd, .. } = authenticated;
+        let Authenticated {
+            keys,
+            choice,
+            nat,
+            dpd,
+            ..
+        } = authenticated;
         Self {
             keys,
             nat,
+            lifetime: choice.lifetime,
             dpd_supported: dpd,
             dpd: Dpd::new(first_probe),
             quick_modes: BTreeMap::new(),
@@ -172,67 +211,66 @@ impl Established {
         }
     }
 
-    /// Quick Modes that we initiated and that are not answered.
-    pub(crate) fn initiated(&self) -> impl Iterator<Item = (u32, &AwaitAnswer)> {
+    /// Quick Modes that we initiated and that are neither finished nor left to the peer.
+    pub(crate) fn initiated(&self) -> impl Iterator<Item = Asking> {
         self.quick_modes
-            .iter()
-            .filter_map(|(&id, quick)| match &quick.step {
-                QuickStep::Initiated(step) => Some((id, &**step)),
-                QuickStep::Answered(..) | QuickStep::Finished => None,
-            })
-    }
-}
-
-/// What a message of Main Mode brought about.
-pub(crate) enum Advance {
-    /// Send this message and wait for the next.
-    Reply(Vec<u8>),
-    /// Established. The responder's last message is to be sent.
-    Up(Option<Vec<u8>>, Box<Authenticated>),
-}
-
-/// Why a message of Main Mode does not advance it.
-pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
-    /// What to tell the peer, protected if it has proven itself.
-    pub(crate) reply: Option<Vec<u8>>,
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self { refusal, reply: None }
+            .values()
+            .filter(|quick| !quick.has_yielded)
+            .filter_map(|quick| quick.step.asking())
     }
 }
 
 impl IsakmpSa {
-    /// A peer's attempt that has not proven anything.
-    pub(crate) const fn is_half_open(&self) -> bool {
-        matches!(self.phase, Phase::AnsweredSa(_) | Phase::AnsweredKe(_))
+    /// At its beginning.
+    pub(crate) fn new(phase1: Phase1) -> Self {
+        Self {
+            phase: Phase::Negotiating(phase1),
+            pending: None,
+            answered: None,
+            peer_reassembles: false,
+            next_fragment_id: 1,
+            fragments: Fragments::default(),
+            closing: false,
+        }
     }
 
-    /// The number of the Main Mode message that we wait for.
-    pub(crate) const fn waits_for(&self) -> u8 {
-        match self.phase {
-            Phase::SentSa(_) => 2,
-            Phase::AnsweredSa(_) => 3,
-            Phase::SentKe(_) => 4,
-            Phase::AnsweredKe(_) => 5,
-            Phase::SentAuth(_) => 6,
-            Phase::Established(_) | Phase::Ended => 0,
+    /// Phase 1, while it is under way.
+    pub(crate) const fn negotiating(&self) -> Option<&Phase1> {
+        match &self.phase {
+            Phase::Negotiating(phase1) => Some(phase1),
+            Phase::Established(_) => None,
         }
+    }
+
+    /// Whether nothing is proven yet.
+    pub(crate) const fn is_negotiating(&self) -> bool {
+        matches!(self.phase, Phase::Negotiating(_))
+    }
+
+    /// Whether a peer's attempt has come no further than our first answer.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        matches!(&self.phase, Phase::Negotiating(phase1) if phase1.is_fresh())
     }
 
     /// Name of its state, for status.
     pub(crate) fn state(&self) -> String {
-        match self.phase {
+        match &self.phase {
             Phase::Established(_) => "established".to_owned(),
-            Phase::Ended => "ended".to_owned(),
-            Phase::SentSa(_)
-            | Phase::SentKe(_)
-            | Phase::SentAuth(_)
-            | Phase::AnsweredSa(_)
-            | Phase::AnsweredKe(_) => format!("main mode, waiting for message {}", self.waits_for()),
+            Phase::Negotiating(phase1) => {
+                let Named(mode, number) = phase1.waits_for();
+                format!("{mode}, waiting for message {number}")
+            }
         }
+    }
+
+    /// The datagrams that carry a message to the peer: several if it is large and the peer puts fragments together.
+    pub(crate) fn packed(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
+        if !self.peer_reassembles {
+            return vec![datagram];
+        }
+        let id = self.next_fragment_id;
+        self.next_fragment_id = id.wrapping_add(1);
+        fragments::split(datagram, id)
     }
 
     pub(crate) fn room(&self) -> Room {
@@ -247,129 +285,20 @@ impl IsakmpSa {
     /// What our Quick Modes are for.
     pub(crate) fn wants(&self) -> impl Iterator<Item = Want> {
         let initiated = self.established().into_iter().flat_map(Established::initiated);
-        initiated.map(|(_, step)| step.want)
+        initiated.map(|asking| asking.want)
     }
 
     pub(crate) fn established(&self) -> Option<&Established> {
         match &self.phase {
             Phase::Established(established) => Some(established),
-            Phase::SentSa(_)
-            | Phase::SentKe(_)
-            | Phase::SentAuth(_)
-            | Phase::AnsweredSa(_)
-            | Phase::AnsweredKe(_)
-            | Phase::Ended => None,
+            Phase::Negotiating(_) => None,
         }
     }
 
     pub(crate) fn established_mut(&mut self) -> Option<&mut Established> {
         match &mut self.phase {
             Phase::Established(established) => Some(established),
-            Phase::SentSa(_)
-            | Phase::SentKe(_)
-            | Phase::SentAuth(_)
-            | Phase::AnsweredSa(_)
-            | Phase::AnsweredKe(_)
-            | Phase::Ended => None,
+            Phase::Negotiating(_) => None,
         }
     }
-
-    /// Takes a message of Main Mode. After an error the phase is what it was, or [`Phase::Ended`].
-    pub(crate) fn on_main_mode<R: RandomSource>(
-        &mut self,
-        head: (&mut Spis, &mut Path),
-        header: &Header,
-        body: &[u8],
-        initial_contact: bool,
-        cx: &mut StepCx<'_, R>,
-    ) -> Result<Advance, Refused> {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::SentSa(step) => match clear(header, body).and_then(|m| step.judge(header, &m, cx)) {
-                Err(refusal) => self.keep(Phase::SentSa(step), refusal),
-                Ok(answer) => {
-                    let (step, datagram) = step.on_sa(answer, cx).map_err(Refusal::from)?;
-                    *head.0 = step.spis();
-                    self.phase = Phase::SentKe(step);
-                    Ok(Advance::Reply(datagram))
-                }
-            },
-            Phase::SentKe(step) => match clear(header, body).and_then(|m| step.judge(&m, cx)) {
-                Err(refusal) => self.keep(Phase::SentKe(step), refusal),
-                Ok(answer) => {
-                    let (step, datagram) = step.on_ke(answer, initial_contact, cx)?;
-                    if step.floats() {
-                        *head.1 = head.1.floated();
-                    }
-                    self.phase = Phase::SentAuth(Box::new(step));
-                    Ok(Advance::Reply(datagram))
-                }
-            },
-            Phase::SentAuth(step) => match step.judge(header, body, cx) {
-                Err(Refusal::End(diagnosis, notify)) => {
-                    let keys = step.into_keys_after(header, body);
-                    // The peer counts the SA as established: it has to hear that it is not.
-                    let payloads: Vec<_> = notify
-                        .map(|notify| keys.notify(notify, Vec::new()))
-                        .into_iter()
-                        .chain([keys.delete()])
-                        .collect();
-                    let reply = keys.informational(nonzero(cx.rng), &payloads).ok();
-                    Err(Refused {
-                        refusal: Refusal::End(diagnosis, notify),
-                        reply,
-                    })
-                }
-                Err(refusal) => self.keep(Phase::SentAuth(step), refusal),
-                Ok(answer) => Ok(Advance::Up(None, Box::new(step.on_auth(answer)))),
-            },
-            Phase::AnsweredSa(step) => match clear(header, body).and_then(|m| step.judge(&m, cx)) {
-                Err(refusal) => self.keep(Phase::AnsweredSa(step), refusal),
-                Ok(request) => {
-                    let (step, datagram) = step.on_ke(request, cx)?;
-                    self.phase = Phase::AnsweredKe(Box::new(step));
-                    Ok(Advance::Reply(datagram))
-                }
-            },
-            Phase::AnsweredKe(step) => match step.judge(header, body, cx) {
-                Err(Refusal::End(diagnosis, notify)) => {
-                    let keys = step.into_keys_after(header, body);
-                    let payload = notify.map(|notify| keys.notify(notify, Vec::new()));
-                    let reply =
-                        payload.and_then(|payload| keys.informational(nonzero(cx.rng), &[payload]).ok());
-                    Err(Refused {
-                        refusal: Refusal::End(diagnosis, notify),
-                        reply,
-                    })
-                }
-                Err(refusal) => self.keep(Phase::AnsweredKe(step), refusal),
-                Ok(request) => {
-                    let (authenticated, datagram) = step
-                        .on_auth(request, initial_contact, cx)
-                        .map_err(Refusal::from)?;
-                    Ok(Advance::Up(Some(datagram), Box::new(authenticated)))
-                }
-            },
-            phase @ (Phase::Established(_) | Phase::Ended) => {
-                self.keep(phase, Refusal::Drop("main mode is over"))
-            }
-        }
-    }
-
-    fn keep(&mut self, phase: Phase, refusal: Refusal) -> Result<Advance, Refused> {
-        self.phase = phase;
-        Err(refusal.into())
-    }
-}
-
-/// Reads a message of Main Mode that comes in the clear.
-pub(crate) fn clear<'b>(header: &Header, body: &'b [u8]) -> Result<Message<'b>, Refusal> {
-    if header.flags.contains(Flags::ENCRYPTION) {
-        return Err(Refusal::Drop("encrypted before there are keys"));
-    }
-    Ok(Message::parse(header.next_payload, body, Protection::Clear)?)
-}
-
-/// A Message ID for the only phase 2 message of an SA.
-fn nonzero(rng: &mut impl RandomSource) -> u32 {
-    random_u32(rng).max(1)
 }

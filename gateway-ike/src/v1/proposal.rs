@@ -7,7 +7,9 @@ mod esp;
 mod ike;
 
 pub(crate) use esp::{EspChoice, EspTerms, chosen_esp, offer_esp, select_esp};
-pub(crate) use ike::{IkeChoice, chosen_ike, offer_ike, refused_by_peer as ike_refused_by_peer, select_ike};
+pub(crate) use ike::{
+    IkeChoice, aggressive_group, chosen_ike, offer_ike, refused_by_peer as ike_refused_by_peer, select_ike,
+};
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::wire::v1::{Attribute, Lifetimes};
 const MIN_LIFETIME: Duration = Duration::from_secs(5);
 
 /// The smaller of our lifetime and the peer's. A peer that names none, or zero, gets ours.
-pub(super) fn smaller_lifetime(ours: Duration, theirs: Lifetimes) -> Duration {
+pub(crate) fn smaller_lifetime(ours: Duration, theirs: Lifetimes) -> Duration {
     match theirs.seconds {
         None | Some(0) => ours,
         Some(seconds) => ours.min(Duration::from_secs(seconds).max(MIN_LIFETIME)),

@@ -7,6 +7,8 @@
 //!  3  HDR*, HASH(3)                              -->
 //! ```
 //!
+//! With PFS each KE is computed as a job, before message 1, 2 and 3.
+//!
 //! The responder installs its inbound SA before message 2 leaves and seals after message 3. The initiator installs and seals
 //! before message 3 leaves: the peer's inbound SA is there by then.
 
@@ -203,7 +205,7 @@ pub(crate) fn refused_by_peer(
     want: Want,
     notify: NotifyType,
 ) -> Diagnosis {
-    let name = super::main_mode::notify_name(notify);
+    let name = super::phase1::notify_name(notify);
     match notify {
         NotifyType::NO_PROPOSAL_CHOSEN => terms.refused_by_peer(),
         NotifyType::INVALID_ID_INFORMATION => selector_mismatch(

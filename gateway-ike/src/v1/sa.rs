@@ -89,6 +89,14 @@ impl SaKeys {
         Ok(self.cipher.seal(&iv, message)?.0)
     }
 
+    /// Encrypts a message of phase 1 and moves the chain on.
+    pub(crate) fn seal_phase_1(&mut self, message: MessageBuilder) -> Result<Vec<u8>, SealError> {
+        let iv = self.cipher.phase_1_iv().clone();
+        let (datagram, next) = self.cipher.seal(&iv, message)?;
+        self.cipher.commit(next);
+        Ok(datagram)
+    }
+
     /// A notification about this ISAKMP SA.
     pub(crate) fn notify(&self, notify_type: NotifyType, data: Vec<u8>) -> Payload {
         Payload::Notify(NotifyPayload {

@@ -85,6 +85,8 @@ open_number! {
         NAT_D_DRAFT = 130,
         /// NAT-OA of draft-ietf-ipsec-nat-t-ike-00 to 03.
         NAT_OA_DRAFT = 131,
+        /// A piece of a message of IKEv1, Microsoft's and Cisco's fragmentation.
+        FRAGMENT = 132,
     }
 }
 

@@ -18,6 +18,8 @@ pub const DPD: [u8; 16] = hex("afcad71368a1f1c96b8696fc77570100");
 pub const XAUTH: [u8; 8] = hex("09002689dfd6b712");
 /// IKE fragmentation of Microsoft and Cisco ("FRAGMENTATION").
 pub const FRAGMENTATION: [u8; 16] = hex("4048b7d56ebce88525e7de7f00d6c2d3");
+/// The same with the capability of fragments in phase 1 behind the digest, without which strongSwan and Cisco ignore it.
+pub const FRAGMENTATION_PHASE_1: [u8; 20] = hex("4048b7d56ebce88525e7de7f00d6c2d380000000");
 /// Cisco Unity, with the version in the last octets.
 pub const CISCO_UNITY: [u8; 16] = hex("12f5f28c457168a9702d9fe274cc0100");
 

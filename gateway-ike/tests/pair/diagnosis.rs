@@ -242,7 +242,7 @@ fn a_peer_without_a_tunnel() {
 #[test]
 fn a_peer_that_wants_another_exchange() {
     for (octet, value, told) in [
-        (18, 4, "peer starts aggressive mode"),
+        (18, 4, "peer starts ikev1 aggressive mode"),
         (17, 0x20, "peer starts ikev2"),
     ] {
         let mut pair = Setup::new().start();

@@ -8,12 +8,13 @@ use crate::diagnosis::{Code, Diagnosis};
 use crate::endpoint::ends::Farewell;
 use crate::endpoint::{Endpoint, Timer};
 use crate::event::{ChildId, Event};
-use crate::ike_sa::{SaKey, Spis, State};
+use crate::ike_sa::{SaKey, Spis};
 use crate::path::Path;
 use crate::v1::Refusal;
 use crate::v1::informational::{Said, read, read_hint};
-use crate::v1::isakmp_sa::{Established, Phase, clear};
-use crate::v1::main_mode::{notify_name, suggested_by_peer};
+use crate::v1::isakmp_sa::{Established, Phase};
+use crate::v1::phase1::diagnosis::{AGGRESSIVE, Named};
+use crate::v1::phase1::{clear, notify_name, suggested_by_peer};
 use crate::v1::proposal::EspTerms;
 use crate::v1::quick_mode;
 use crate::wire::v1::{NotifyType, Payload};
@@ -33,8 +34,9 @@ impl Endpoint {
         body: &[u8],
     ) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        let State::V1(isakmp) = &mut sa.state;
-        let waits_for = isakmp.waits_for();
+        let (initiator, spis) = (sa.initiator, sa.spis);
+        let Some(isakmp) = sa.v1_mut() else { return };
+        let unconfirmed = isakmp.pending.is_some();
         match &mut isakmp.phase {
             Phase::Established(established) => match read(&established.keys, header, body) {
                 Ok(_) if !established.note_informational(header.message_id) => {
@@ -42,6 +44,12 @@ impl Endpoint {
                 }
                 Ok(said) => {
                     self.note_heard(now, key, path);
+                    let ends = |said: &Said| matches!(said, Said::DeletedIke(ended) if ended.contains(&spis));
+                    if let Some(notify) = first_error(&said).filter(|_| unconfirmed && said.iter().any(ends))
+                    {
+                        // The answer to our last message of aggressive mode.
+                        return self.on_refused_by_peer(now, key, path, notify, Named(AGGRESSIVE, 4));
+                    }
                     for said in said {
                         self.on_said(now, key, said);
                     }
@@ -49,24 +57,25 @@ impl Endpoint {
                 Err(Refusal::Drop(why)) => self.drop_datagram(why),
                 Err(Refusal::Report(..) | Refusal::End(..)) => self.drop_datagram("malformed informational"),
             },
-            Phase::SentAuth(step) => match read(step.keys(), header, body) {
-                // The peer has the key, so this is its own word.
-                Ok(said) => {
-                    if let Some(notify) = first_error(&said) {
-                        self.on_refused_by_peer(now, key, path, notify);
+            Phase::Negotiating(phase1) => {
+                let waits_for = phase1.waits_for();
+                let said = phase1.keys().map(|keys| read(keys, header, body));
+                match said {
+                    // The peer has the key, so this is its own word.
+                    Some(Ok(said)) => {
+                        if let Some(notify) = first_error(&said) {
+                            self.on_refused_by_peer(now, key, path, notify, waits_for);
+                        }
                     }
+                    // Keys that differ are why we cannot read what the peer has to say about our proof.
+                    Some(Err(_)) if phase1.has_proven() && header.flags.contains(Flags::ENCRYPTION) => {
+                        self.on_hint(now, key, path, NotifyType::PAYLOAD_MALFORMED, waits_for);
+                    }
+                    Some(Err(_)) | None if initiator || phase1.has_proven() => {
+                        self.on_clear_hint(now, key, path, header, body, waits_for);
+                    }
+                    Some(Err(_)) | None => self.drop_datagram("informational before phase 1 is done"),
                 }
-                Err(_) if header.flags.contains(Flags::ENCRYPTION) => {
-                    // Keys that differ are why we cannot read what the peer has to say about message 5.
-                    self.on_hint(now, key, path, NotifyType::PAYLOAD_MALFORMED, waits_for);
-                }
-                Err(_) => self.on_clear_hint(now, key, path, header, body, waits_for),
-            },
-            Phase::SentSa(_) | Phase::SentKe(_) => {
-                self.on_clear_hint(now, key, path, header, body, waits_for)
-            }
-            Phase::AnsweredSa(_) | Phase::AnsweredKe(_) | Phase::Ended => {
-                self.drop_datagram("informational before phase 1 is done");
             }
         }
     }
@@ -78,7 +87,7 @@ impl Endpoint {
         path: Path,
         header: &Header,
         body: &[u8],
-        waits_for: u8,
+        waits_for: Named,
     ) {
         match clear(header, body).ok().and_then(|message| read_hint(&message)) {
             Some(notify) => self.on_hint(now, key, path, notify, waits_for),
@@ -87,7 +96,7 @@ impl Endpoint {
     }
 
     /// Told to the operator at once and otherwise ignored: it may be forged, so the exchange goes on.
-    fn on_hint(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType, waits_for: u8) {
+    fn on_hint(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType, waits_for: Named) {
         let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else {
             return;
         };
@@ -95,11 +104,19 @@ impl Endpoint {
     }
 
     /// The peer has proven to have the key and refuses all the same.
-    fn on_refused_by_peer(&mut self, now: Instant, key: SaKey, path: Path, notify: NotifyType) {
+    fn on_refused_by_peer(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        notify: NotifyType,
+        waits_for: Named,
+    ) {
         let Some(config) = self.sas.get(&key).and_then(|sa| self.config_of(sa.connection)) else {
             return;
         };
-        let peer = format!("peer answers main mode message 5 with {}", notify_name(notify));
+        let sent = waits_for.before();
+        let peer = format!("peer answers {sent} with {}", notify_name(notify));
         let diagnosis = if notify == NotifyType::INVALID_ID_INFORMATION
             || notify == NotifyType::AUTHENTICATION_FAILED
         {
@@ -118,7 +135,13 @@ impl Endpoint {
             )
         };
         self.report_once(now, key, path, diagnosis);
-        self.fail_main_mode(now, key);
+        if self.sas.get(&key).is_some_and(|sa| sa.up.is_none()) {
+            return self.fail_phase_1(now, key);
+        }
+        // Another attempt at once would end like this one.
+        self.give_up_quick_modes(key);
+        self.end_sa(now, key, Farewell::Silent);
+        self.retry_later(now, config.id);
     }
 
     fn on_said(&mut self, now: Instant, key: SaKey, said: Said) {
@@ -144,6 +167,8 @@ impl Endpoint {
                 }
             }
             Said::IAmHere(_) => {}
+            Said::Lifetime(lifetimes) => self.on_announced_lifetime(now, key, lifetimes),
+            Said::Connected(spi) => self.on_connected(now, connection, spi),
             Said::Error(notify, spi) => self.on_error(now, key, notify, spi),
             Said::Other(notify) => self.note(connection, format!("peer says {}", notify_name(notify))),
         }
@@ -208,19 +233,20 @@ impl Endpoint {
         let (Some(established), Some(config)) = (sa.phase_2(), self.config_of(connection)) else {
             return;
         };
-        let named = established.initiated().find(|(_, step)| Some(step.spi) == spi);
+        let named = established.initiated().find(|asking| Some(asking.spi) == spi);
         let oldest = || {
-            established
+            let sent = established
                 .quick_modes
-                .iter()
-                .filter(|(id, _)| established.initiated().any(|(other, _)| other == **id))
-                .min_by_key(|(_, quick)| quick.started)
-                .and_then(|(id, _)| established.initiated().find(|(other, _)| other == id))
+                .values()
+                .filter(|quick| !quick.is_computing());
+            let asked = sent.filter(|quick| quick.step.asking().is_some());
+            asked.min_by_key(|quick| quick.started)?.step.asking()
         };
-        match named.or_else(oldest).map(|(id, step)| (id, step.want)) {
-            Some((message_id, want)) => {
-                let diagnosis = quick_mode::refused_by_peer(EspTerms { config: &config, udp }, want, notify);
-                self.fail_quick_mode(now, key, message_id, want, diagnosis);
+        match named.or_else(oldest) {
+            Some(asking) => {
+                let terms = EspTerms { config: &config, udp };
+                let diagnosis = quick_mode::refused_by_peer(terms, asking.want, notify);
+                self.fail_quick_mode(now, key, asking, diagnosis);
             }
             None => self.note(connection, format!("peer says {}", notify_name(notify))),
         }
@@ -239,7 +265,7 @@ impl Endpoint {
         let message_id = established.new_message_id(&mut self.rng);
         let path = sa.path;
         if let Ok(datagram) = established.keys.informational(message_id, &payloads(established)) {
-            self.send(path, datagram);
+            self.send_ike(key, path, datagram);
         }
     }
 }
@@ -252,6 +278,8 @@ fn first_error(said: &[Said]) -> Option<NotifyType> {
         | Said::InitialContact
         | Said::AreYouThere(_)
         | Said::IAmHere(_)
+        | Said::Lifetime(_)
+        | Said::Connected(_)
         | Said::Other(_) => None,
     })
 }

@@ -1,21 +1,15 @@
 //! Our side of Main Mode as initiator.
 
-use crate::crypto::{DhPrivate, RandomSource, ct_eq};
-use crate::diagnosis::{Code, Diagnosis};
-use crate::wire::v1::{Message, NotifyType, Payload};
-use crate::wire::{Header, IkeSpi, PayloadType, vendor};
+use crate::crypto::{DhPrivate, KeyExchangeDone, KeyExchangeJob, RandomSource};
+use crate::wire::v1::{Message, Payload};
+use crate::wire::{Header, IkeSpi, PayloadType};
 
 use super::super::Refusal;
-use super::super::informational::says_initial_contact;
-use super::super::keys::{Iv, SealError};
-use super::super::malformed;
-use super::super::nat_traversal::{self, Nat};
-use super::super::proposal::{IkeChoice, chosen_ike, offer_ike};
-use super::super::sa::SaKeys;
-use super::{
-    Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, announces_dpd, identity_mismatch,
-    key_exchange, message, nonce, only, psk_mismatch,
-};
+use super::super::jobs;
+use super::super::keys::SealError;
+use super::super::phase1::{Authenticated, Exchanged, Extensions, Role, StepCx, Unproven, nonce, only};
+use super::super::proposal::{chosen_ike, offer_ike};
+use super::{Agreed, Auth, AwaitAuth, Half, message, seal_identity};
 use crate::ike_sa::Spis;
 
 /// Message 1 sent: `HDR, SA -->`.
@@ -26,51 +20,42 @@ pub(crate) struct AwaitSa {
 }
 
 /// An acceptable message 2.
+#[derive(Debug)]
 pub(crate) struct SaAnswer {
-    spis: Spis,
-    choice: IkeChoice,
-    extensions: Extensions,
+    agreed: Agreed,
+}
+
+/// Message 2 accepted, our public value is being computed.
+#[derive(Debug)]
+pub(crate) struct Generating {
+    agreed: Agreed,
 }
 
 /// Message 3 sent: `HDR, KE, Ni -->`.
 #[derive(Debug)]
 pub(crate) struct AwaitKe {
-    spis: Spis,
-    sa_i: Vec<u8>,
-    choice: IkeChoice,
-    extensions: Extensions,
+    agreed: Agreed,
     private: DhPrivate,
     public_i: Vec<u8>,
     nonce_i: Vec<u8>,
 }
 
-/// An acceptable message 4.
-pub(crate) struct KeAnswer {
-    public_r: Vec<u8>,
-    nonce_r: Vec<u8>,
-    nat: Option<Nat>,
-}
-
-/// Message 5 sent: `HDR*, IDii, HASH_I -->`. Only this state holds SKEYID.
+/// Message 4 accepted, the shared secret is being computed.
 #[derive(Debug)]
-pub(crate) struct AwaitAuth {
-    unproven: Unproven,
-}
-
-/// Message 6, found authentic.
-pub(crate) struct AuthAnswer {
-    next_iv: Iv,
-    initial_contact: bool,
+pub(crate) struct Agreeing {
+    agreed: Agreed,
+    public_i: Vec<u8>,
+    nonce_i: Vec<u8>,
+    half: Half,
 }
 
 impl AwaitSa {
-    /// Offers our proposals and announces NAT traversal and DPD.
+    /// Offers our proposals and announces NAT traversal, DPD and fragmentation.
     pub(crate) fn start<R>(spi: IkeSpi, cx: &StepCx<'_, R>) -> Result<(Self, Vec<u8>), SealError> {
-        let sa = Payload::Sa(offer_ike(cx.config));
+        let sa = Payload::Sa(offer_ike(cx.config, None));
         let sa_i = sa.to_bytes()?;
         let mut payloads = vec![sa];
-        payloads.extend(nat_traversal::announcements());
-        payloads.push(Payload::VendorId(vendor::DPD.to_vec()));
+        payloads.extend(Extensions::announcements(cx.config));
         let spis = Spis {
             initiator: spi,
             responder: IkeSpi::ZERO,
@@ -93,53 +78,42 @@ impl AwaitSa {
             return Err(Refusal::Drop("no spi of the responder"));
         }
         let choice = chosen_ike(cx.config, sa).map_err(|diagnosis| Refusal::Report(diagnosis, None))?;
-        let spis = Spis {
-            initiator: self.spi,
-            responder: header.responder_spi,
-        };
-        let nat_traversal = nat_traversal::agree(message).map(|(numbering, _)| numbering);
-        Ok(SaAnswer {
-            spis,
-            choice,
-            extensions: Extensions {
-                nat_traversal,
-                dpd: announces_dpd(message),
+        let agreed = Agreed {
+            spis: Spis {
+                initiator: self.spi,
+                responder: header.responder_spi,
             },
-        })
+            sa_i: self.sa_i.clone(),
+            choice,
+            extensions: Extensions::accepted(cx.config, message),
+        };
+        Ok(SaAnswer { agreed })
     }
 
-    /// `HDR, KE, Ni, NAT-D, NAT-D -->`
     pub(crate) fn on_sa<R: RandomSource>(
         self,
-        answer: SaAnswer,
+        SaAnswer { agreed }: SaAnswer,
         cx: &mut StepCx<'_, R>,
-    ) -> Result<(AwaitKe, Vec<u8>), SealError> {
-        let SaAnswer {
-            spis,
-            choice,
-            extensions,
-        } = answer;
-        let (private, public_i) = DhPrivate::generate(choice.proposal.group, cx.rng);
+    ) -> (Generating, KeyExchangeJob) {
+        let job = KeyExchangeJob::generate(agreed.choice.proposal.group, cx.rng);
+        (Generating { agreed }, job)
+    }
+}
+
+impl Generating {
+    /// `HDR, KE, Ni, NAT-D, NAT-D -->`
+    pub(crate) fn on_generated<R: RandomSource>(
+        self,
+        done: KeyExchangeDone,
+        cx: &mut StepCx<'_, R>,
+    ) -> Result<(AwaitKe, Vec<u8>), Refusal> {
+        let (private, public_i) = jobs::generated(done)?;
         let nonce_i = nonce(cx.rng);
-        let mut payloads = vec![Payload::Ke(public_i.clone()), Payload::Nonce(nonce_i.clone())];
-        if let Some(numbering) = extensions.nat_traversal {
-            let fake = cx.config.force_udp_encapsulation;
-            payloads.extend(nat_traversal::payloads(
-                numbering,
-                choice.proposal.hash,
-                spis,
-                cx.path,
-                fake,
-                cx.rng,
-            ));
-        }
-        let datagram = message(spis).payloads(&payloads)?.clear()?;
+        let agreed = self.agreed;
+        let datagram = agreed.write_half(public_i.clone(), nonce_i.clone(), cx)?;
         Ok((
             AwaitKe {
-                spis,
-                sa_i: self.sa_i,
-                choice,
-                extensions,
+                agreed,
                 private,
                 public_i,
                 nonce_i,
@@ -147,138 +121,75 @@ impl AwaitSa {
             datagram,
         ))
     }
+
+    pub(crate) const fn spis(&self) -> Spis {
+        self.agreed.spis
+    }
+
+    pub(crate) const fn extensions(&self) -> Extensions {
+        self.agreed.extensions
+    }
 }
 
 impl AwaitKe {
-    pub(crate) const fn spis(&self) -> Spis {
-        self.spis
-    }
-
     /// `<-- HDR, KE, Nr, NAT-D, NAT-D`
-    pub(crate) fn judge<R>(&self, message: &Message<'_>, cx: &StepCx<'_, R>) -> Result<KeAnswer, Refusal> {
-        let (public_r, nonce_r) = key_exchange(message)?;
-        if public_r == self.public_i || nonce_r == self.nonce_i {
+    pub(crate) fn judge<R>(&self, message: &Message<'_>, cx: &StepCx<'_, R>) -> Result<Half, Refusal> {
+        let half = self.agreed.read_half(message, cx)?;
+        if half.public == self.public_i || half.nonce == self.nonce_i {
             return Err(Refusal::Drop("our own message, reflected"));
         }
-        let nat = self.extensions.nat_traversal.map(|numbering| {
-            let fake = cx.config.force_udp_encapsulation;
-            nat_traversal::detect(
-                numbering,
-                message,
-                self.choice.proposal.hash,
-                self.spis,
-                cx.path,
-                fake,
-            )
-        });
-        Ok(KeAnswer {
-            public_r,
-            nonce_r,
-            nat,
-        })
+        Ok(half)
     }
 
+    pub(crate) fn on_ke(self, half: Half) -> (Agreeing, KeyExchangeJob) {
+        let job = KeyExchangeJob::agree(self.private, &half.public);
+        let agreeing = Agreeing {
+            agreed: self.agreed,
+            public_i: self.public_i,
+            nonce_i: self.nonce_i,
+            half,
+        };
+        (agreeing, job)
+    }
+}
+
+impl Agreeing {
     /// `HDR*, IDii, HASH_I -->`, to be sent on the floated path when [`AwaitAuth::floats`].
-    pub(crate) fn on_ke<R>(
+    pub(crate) fn on_agreed<R>(
         self,
-        answer: KeAnswer,
-        initial_contact: bool,
+        done: KeyExchangeDone,
         cx: &StepCx<'_, R>,
     ) -> Result<(AwaitAuth, Vec<u8>), Refusal> {
-        let KeAnswer {
-            public_r,
-            nonce_r,
-            nat,
-        } = answer;
-        let shared = self.private.agree(&public_r).map_err(|error| {
-            Refusal::End(
-                malformed(&format!("a key exchange payload that is invalid: {error}")),
-                None,
-            )
-        })?;
+        let shared = jobs::agreed(done)?;
+        let Half { public, nonce, nat } = self.half;
         let exchanged = Exchanged {
             public_i: self.public_i,
-            public_r,
+            public_r: public,
             nonce_i: self.nonce_i,
-            nonce_r,
+            nonce_r: nonce,
             shared,
         };
-        let mut unproven = Unproven::derive(
-            cx.config,
-            self.spis,
-            self.choice,
-            (nat, self.extensions.dpd),
-            self.sa_i,
-            exchanged,
-        )?;
-        let datagram =
-            unproven.seal_identity(Role::Initiator, cx.config.local_id.to_payload(), initial_contact)?;
-        Ok((AwaitAuth { unproven }, datagram))
+        let Agreed {
+            spis,
+            sa_i,
+            choice,
+            extensions,
+        } = self.agreed;
+        let mut unproven = Unproven::derive(cx.config, spis, choice, (extensions, nat), sa_i, exchanged)?;
+        let id = cx.config.local_id.to_payload();
+        let datagram = seal_identity(&mut unproven, Role::Initiator, id, cx.initial_contact)?;
+        let step = AwaitAuth {
+            unproven,
+            prover: Role::Responder,
+        };
+        Ok((step, datagram))
     }
 }
 
 impl AwaitAuth {
-    pub(crate) const fn keys(&self) -> &SaKeys {
-        &self.unproven.keys
-    }
-
-    /// Whether a NAT was found, so that message 5 and all that follows takes port 4500.
-    pub(crate) fn floats(&self) -> bool {
-        self.unproven.nat.is_some_and(Nat::found)
-    }
-
-    /// `<-- HDR*, IDir, HASH_R`
-    pub(crate) fn judge<R>(
-        &self,
-        header: &Header,
-        body: &[u8],
-        cx: &StepCx<'_, R>,
-    ) -> Result<AuthAnswer, Refusal> {
-        let keys = &self.unproven.keys;
-        let opened = keys.open(header, body, Some(keys.cipher.phase_1_iv()))?;
-        let unreadable = || Refusal::Report(psk_mismatch(6), None);
-        let message = opened.message().map_err(|_malformed| unreadable())?;
-        let Ok(Payload::Id(id)) = only(&message, PayloadType::ID, "no identity") else {
-            return Err(unreadable());
-        };
-        let Ok(Payload::Hash(hash)) = only(&message, PayloadType::HASH, "no hash") else {
-            return Err(unreadable());
-        };
-        let id_octets = message
-            .of_type(PayloadType::ID)
-            .next()
-            .map_or(&[][..], |parsed| parsed.raw);
-        if !ct_eq(&keys.skeyid.hash_r(&self.unproven.transcript(), id_octets), hash) {
-            return Err(unreadable());
-        }
-        if !cx.config.peer_id.matches(id) {
-            let notify = NotifyType::INVALID_ID_INFORMATION;
-            return Err(Refusal::End(identity_mismatch(cx.config, id), Some(notify)));
-        }
-        Ok(AuthAnswer {
-            initial_contact: says_initial_contact(&message),
-            next_iv: opened.next_iv,
-        })
-    }
-
-    pub(crate) fn on_auth(mut self, answer: AuthAnswer) -> Authenticated {
-        self.unproven.keys.cipher.commit(answer.next_iv);
-        self.unproven.into_authenticated(answer.initial_contact)
-    }
-
-    /// The keys, to tell a peer whose message 6 was authentic why it is refused all the same.
-    pub(crate) fn into_keys_after(self, header: &Header, body: &[u8]) -> SaKeys {
-        self.unproven.into_keys_after(header, body)
-    }
-
-    /// The peer did not answer message 5 at all.
-    pub(crate) fn silence(sent: u32) -> Diagnosis {
-        Diagnosis::new(
-            Code::PskMismatch,
-            format!("tunnel sent main mode message 5 {sent} times"),
-            "peer answers up to message 4 and is silent from there",
-            "most devices are silent when the pre-shared keys or identities differ: check psk, ike.local_id and, with a NAT in \
-             between, that UDP port 4500 is open",
-        )
+    /// `<-- HDR*, IDir, HASH_R` was authentic.
+    pub(crate) fn on_responder_auth(mut self, auth: Auth) -> Authenticated {
+        self.unproven.commit(auth.next_iv);
+        self.unproven.into_authenticated(&auth.remarks)
     }
 }

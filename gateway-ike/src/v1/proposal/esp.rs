@@ -48,7 +48,12 @@ pub(crate) struct EspChoice {
     pub(crate) spi: Spi,
     pub(crate) lifetime: Duration,
     pub(crate) kilobytes: Option<u64>,
+    /// As responder: what is shorter here than the initiator offered, and so has to be said.
+    pub(crate) announce: Option<Lifetimes>,
 }
+
+/// The lifetime of a transform that names none (RFC 2407 section 4.5).
+const DEFAULT_LIFETIME: u64 = 28_800;
 
 /// What one transform stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,7 +98,9 @@ pub(crate) fn select_esp(
                     continue;
                 };
                 if theirs.proposal == *ours && terms.allow(&theirs) {
-                    let choice = terms.choice(theirs, peer_spi);
+                    let offered = theirs.life;
+                    let mut choice = terms.choice(theirs, peer_spi);
+                    choice.announce = terms.shorter(&choice, offered);
                     let answer = Proposal {
                         spi: spi.to_be_bytes().to_vec(),
                         transforms: vec![transform.clone()],
@@ -145,16 +152,35 @@ impl EspTerms<'_> {
 
     fn choice(&self, theirs: Reading, spi: Spi) -> EspChoice {
         let ours = self.config.child_lifetime;
-        let theirs_kilobytes = theirs.life.kilobytes.filter(|&kilobytes| kilobytes > 0);
+        let life = Lifetimes {
+            seconds: theirs.life.seconds.or(Some(DEFAULT_LIFETIME)),
+            ..theirs.life
+        };
+        let theirs_kilobytes = life.kilobytes.filter(|&kilobytes| kilobytes > 0);
         EspChoice {
             proposal: theirs.proposal,
             spi,
-            lifetime: smaller_lifetime(ours.time, theirs.life),
+            lifetime: smaller_lifetime(ours.time, life),
             kilobytes: [ours.kilobytes.map(u64::from), theirs_kilobytes]
                 .into_iter()
                 .flatten()
                 .min(),
+            announce: None,
         }
+    }
+
+    /// Which limits of `choice` are shorter than those that the initiator offered.
+    fn shorter(&self, choice: &EspChoice, offered: Lifetimes) -> Option<Lifetimes> {
+        let seconds = offered.seconds.unwrap_or(DEFAULT_LIFETIME);
+        let announce = Lifetimes {
+            seconds: Some(choice.lifetime.as_secs()).filter(|&ours| seconds == 0 || ours < seconds),
+            kilobytes: choice.kilobytes.filter(|&ours| {
+                offered
+                    .kilobytes
+                    .is_none_or(|theirs| theirs == 0 || ours < theirs)
+            }),
+        };
+        (announce != Lifetimes::default()).then_some(announce)
     }
 
     /// The peer refused all we have, without saying what it wants.
@@ -163,7 +189,16 @@ impl EspTerms<'_> {
             Code::EspProposalMismatch,
             self.describe(),
             "peer refuses every ipsec proposal",
-            "make ipsec.encryption, ipsec.authentication and ipsec.pfs the same on both sides",
+            match self.config.pfs {
+                Some(_) => {
+                    "make ipsec.encryption and ipsec.authentication the same on both sides; if they are, the peer has pfs off or \
+                     another group: set ipsec.pfs to what the peer has, or have the peer set it"
+                }
+                None => {
+                    "make ipsec.encryption and ipsec.authentication the same on both sides; if they are, the peer insists on pfs: \
+                     set ipsec.pfs to its group, or have the peer turn pfs off"
+                }
+            },
         )
     }
 
@@ -191,7 +226,17 @@ impl EspTerms<'_> {
                 Code::PfsMismatch,
                 format!("tunnel has {}", describe_group(self.config.pfs)),
                 format!("{verb} {}", describe_group(reading.group)),
-                "make ipsec.pfs the same on both sides",
+                match reading.group {
+                    Some(group) => format!(
+                        "set ipsec.pfs = \"group{}\", or have the peer set {}",
+                        group.number(),
+                        describe_group(self.config.pfs)
+                    ),
+                    None => format!(
+                        "set ipsec.pfs = \"off\", or have the peer set {}",
+                        describe_group(self.config.pfs)
+                    ),
+                },
             );
         }
         let transforms = theirs.proposals.iter().flat_map(|proposal| {
@@ -201,9 +246,12 @@ impl EspTerms<'_> {
                 .map(move |transform| describe(proposal.protocol, transform))
         });
         let advice = if usable.is_empty() {
-            "make ipsec.encryption and ipsec.authentication the same on both sides"
+            let ours = describe_all(self.config.esp_proposals.iter().map(ToString::to_string));
+            format!(
+                "set ipsec.encryption and ipsec.authentication to what the peer has, or have the peer set {ours}"
+            )
         } else {
-            "use tunnel mode on both sides; set ipsec.encapsulation if only one side sees a NAT"
+            "use tunnel mode on both sides; set ipsec.encapsulation if only one side sees a NAT".to_owned()
         };
         Diagnosis::new(
             Code::EspProposalMismatch,
@@ -292,7 +340,7 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
     }
     let group = match number(IpsecAttribute::GROUP_DESCRIPTION) {
         None => None,
-        Some(value) => Some(DhGroup::from_number(value).filter(|group| group.is_for_ikev1())?),
+        Some(value) => Some(DhGroup::from_number(value)?),
     };
     let mode = EncapsulationMode(u16::try_from(number(IpsecAttribute::ENCAPSULATION_MODE)?).ok()?);
     let life = Lifetimes::read(&transform.attributes, LifeAttributes::IPSEC).ok()?;

@@ -20,13 +20,24 @@ const GROUP_TYPE_MODP: u64 = 1;
 pub(crate) struct IkeChoice {
     pub(crate) proposal: IkeProposal,
     pub(crate) lifetime: Duration,
+    /// As responder: ours is shorter than the initiator offered, and so has to be said.
+    pub(crate) announce: bool,
 }
 
-/// Our SA payload: one transform for each acceptable combination.
-pub(crate) fn offer_ike(config: &ConnectionConfig) -> SaPayload {
+/// The group whose public value message 1 of Aggressive Mode carries: that of our best proposal. The others cannot be offered.
+pub(crate) fn aggressive_group(config: &ConnectionConfig) -> Option<DhGroup> {
+    config.ike_proposals.first().map(|best| best.group)
+}
+
+/// Our SA payload: one transform for each acceptable combination, or each with the group `only`.
+pub(crate) fn offer_ike(config: &ConnectionConfig, only: Option<DhGroup>) -> SaPayload {
     let seconds = config.ike_lifetime.as_secs();
+    let offered = config
+        .ike_proposals
+        .iter()
+        .filter(|proposal| only.is_none_or(|group| proposal.group == group));
     let transforms = (1..=u8::MAX)
-        .zip(config.ike_proposals.iter())
+        .zip(offered)
         .filter_map(|(number, proposal)| to_transform(number, proposal, seconds))
         .collect();
     SaPayload::new(vec![Proposal {
@@ -37,12 +48,15 @@ pub(crate) fn offer_ike(config: &ConnectionConfig) -> SaPayload {
     }])
 }
 
-/// As responder: our best proposal that the peer offers, and the SA payload that says so.
+/// As responder: our best proposal that the peer offers, and the SA payload that says so. In Aggressive Mode the peer has sent a
+/// public value of `public_len` octets already, which its group must have.
 pub(crate) fn select_ike(
     config: &ConnectionConfig,
     offer: &SaPayload,
+    public_len: Option<usize>,
 ) -> Result<(IkeChoice, SaPayload), Diagnosis> {
-    for ours in &config.ike_proposals {
+    let fits = |proposal: &&IkeProposal| public_len.is_none_or(|len| proposal.group.public_len() == len);
+    for ours in config.ike_proposals.iter().filter(fits) {
         for proposal in offer
             .proposals
             .iter()
@@ -53,9 +67,13 @@ pub(crate) fn select_ike(
                     continue;
                 };
                 if theirs == *ours {
+                    let lifetime = smaller_lifetime(config.ike_lifetime, life);
                     let choice = IkeChoice {
                         proposal: theirs,
-                        lifetime: smaller_lifetime(config.ike_lifetime, life),
+                        lifetime,
+                        announce: life
+                            .seconds
+                            .is_none_or(|theirs| theirs == 0 || lifetime.as_secs() < theirs),
                     };
                     let answer = Proposal {
                         transforms: vec![transform.clone()],
@@ -80,6 +98,7 @@ pub(crate) fn chosen_ike(config: &ConnectionConfig, answer: &SaPayload) -> Resul
         return Ok(IkeChoice {
             proposal: theirs,
             lifetime: smaller_lifetime(config.ike_lifetime, life),
+            announce: false,
         });
     }
     Err(mismatch(
@@ -102,7 +121,9 @@ fn mismatch(config: &ConnectionConfig, peer: String) -> Diagnosis {
         Code::IkeProposalMismatch,
         format!("tunnel allows {ours}"),
         peer,
-        "make ike.encryption, ike.authentication and ike.dh_group the same on both sides",
+        format!(
+            "set ike.encryption, ike.authentication and ike.dh_group to what the peer has, or have the peer set {ours}"
+        ),
     )
 }
 
@@ -161,8 +182,7 @@ fn from_transform(transform: &Transform) -> Option<(IkeProposal, Lifetimes)> {
     let hash = Hash::ALL
         .into_iter()
         .find(|&hash| u64::from(hash_number(hash).0) == hash_value)?;
-    let group = DhGroup::from_number(number(IkeAttribute::GROUP_DESCRIPTION)?)
-        .filter(|group| group.is_for_ikev1())?;
+    let group = DhGroup::from_number(number(IkeAttribute::GROUP_DESCRIPTION)?)?;
     let life = Lifetimes::read(&transform.attributes, LifeAttributes::IKE).ok()?;
     Some((
         IkeProposal {
@@ -263,7 +283,7 @@ mod tests {
     fn every_combination_reads_back_from_its_transform() {
         for encryption in Encryption::CBC {
             for hash in Hash::ALL {
-                for group in DhGroup::ALL.into_iter().filter(|group| group.is_for_ikev1()) {
+                for group in DhGroup::ALL {
                     let proposal = proposal(encryption, hash, group);
                     let transform = to_transform(1, &proposal, 3600).unwrap();
                     let life = Lifetimes {

@@ -6,23 +6,26 @@ use gateway_common::Spi;
 use ipnet::Ipv4Net;
 
 use crate::config::SelectorPair;
-use crate::crypto::{DhPrivate, RandomSource};
-use crate::wire::v1::{NotifyType, Payload};
-use crate::wire::{ExchangeType, Header};
+use crate::crypto::{KeyExchangeDone, KeyExchangeJob, RandomSource};
+use crate::wire::v1::{Doi, LifeAttributes, NotifyPayload, NotifyType, Payload};
+use crate::wire::{ExchangeType, Header, ProtocolId};
 
 use super::super::Refusal;
+use super::super::jobs;
 use super::super::keys::Iv;
 use super::super::proposal::{EspChoice, EspTerms, select_esp};
 use super::super::sa::{SaKeys, check_hash};
 use super::{
-    Contents, KeySource, NewChild, Want, client_range, describe_client, end, end_malformed, find_pair,
-    new_child, nonce, required_public, selector_mismatch,
+    Contents, KeySource, NewChild, Want, client_range, describe_client, end, find_pair, new_child, nonce,
+    required_public, selector_mismatch,
 };
 
-/// An acceptable message 1.
+/// An acceptable message 1, also while the additional key exchange is being computed.
+#[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) want: Want,
-    spi: Spi,
+    /// Our inbound SPI.
+    pub(crate) spi: Spi,
     choice: EspChoice,
     payloads: Vec<Payload>,
     nonce_i: Vec<u8>,
@@ -88,6 +91,9 @@ pub(crate) fn judge(
 
     let (choice, answer) = select_esp(terms, contents.sa, spi).map_err(end)?;
     let public_i = required_public(terms.config.pfs.is_some(), contents.public)?.map(<[u8]>::to_vec);
+    if let (Some(group), Some(public)) = (terms.config.pfs, &public_i) {
+        jobs::check_public(group, public).map_err(Refusal::proven)?;
+    }
     let mut payloads = vec![Payload::Sa(answer)];
     payloads.extend(
         contents.ids.into_iter().flat_map(|(initiator, responder)| {
@@ -106,12 +112,24 @@ pub(crate) fn judge(
 }
 
 impl Request {
+    /// The peer's inbound SPI.
+    pub(crate) const fn peer_spi(&self) -> Spi {
+        self.choice.spi
+    }
+
+    /// The key exchange that has to be computed first, with PFS.
+    pub(crate) fn job(&mut self, terms: EspTerms<'_>, rng: &mut impl RandomSource) -> Option<KeyExchangeJob> {
+        let public_i = self.public_i.take()?;
+        let group = terms.config.pfs?;
+        Some(KeyExchangeJob::respond(group, &public_i, rng))
+    }
+
     /// `<-- HDR*, HASH(2), SA, Nr [, KE ], IDci, IDcr`
     pub(crate) fn answer(
         self,
         keys: &SaKeys,
         message_id: u32,
-        terms: EspTerms<'_>,
+        done: Option<KeyExchangeDone>,
         rng: &mut impl RandomSource,
     ) -> Result<(AwaitConfirmation, NewChild, Vec<u8>), Refusal> {
         let Self {
@@ -120,22 +138,23 @@ impl Request {
             choice,
             mut payloads,
             nonce_i,
-            public_i,
+            public_i: _,
             iv,
         } = self;
         let nonce_r = nonce(rng);
-        let mut middle = vec![Payload::Nonce(nonce_r.clone())];
-        let shared = match (terms.config.pfs, public_i) {
-            (Some(group), Some(public_i)) => {
-                let (private, public_r) = DhPrivate::generate(group, rng);
-                middle.push(Payload::Ke(public_r));
-                Some(private.agree(&public_i).map_err(|error| {
-                    end_malformed(&format!("a quick mode key exchange that is invalid: {error}"))
-                })?)
-            }
-            (Some(_), None) | (None, _) => None,
-        };
-        payloads.splice(1..1, middle);
+        let (public_r, shared) = done.map(jobs::responded).transpose()?.unzip();
+        let middle = [Payload::Nonce(nonce_r.clone())].into_iter();
+        payloads.splice(1..1, middle.chain(public_r.map(Payload::Ke)));
+        // RFC 2407 section 4.6.3.1: what the initiator offered is longer than what will be.
+        payloads.extend(choice.announce.map(|lifetimes| {
+            Payload::Notify(NotifyPayload {
+                doi: Doi::IPSEC,
+                protocol: ProtocolId::ESP,
+                spi: spi.to_be_bytes().to_vec(),
+                notify_type: NotifyType::RESPONDER_LIFETIME,
+                data: lifetimes.to_notify_data(LifeAttributes::IPSEC),
+            })
+        }));
         let message = keys
             .spis
             .message(ExchangeType::QUICK_MODE, message_id)
@@ -147,7 +166,7 @@ impl Request {
             nonce_i: &nonce_i,
             nonce_r: &nonce_r,
         };
-        let negotiated = new_child(&keys.skeyid, want, choice, spi, source);
+        let new_child = new_child(&keys.skeyid, want, choice, spi, source);
         Ok((
             AwaitConfirmation {
                 message_id,
@@ -155,7 +174,7 @@ impl Request {
                 nonce_r,
                 iv,
             },
-            negotiated,
+            new_child,
             datagram,
         ))
     }

@@ -262,6 +262,7 @@ fn a_responder_lifetime_only_shortens() {
         spi: spi(300),
         lifetime: Duration::from_secs(3600),
         kilobytes: Some(1000),
+        announce: None,
     };
     shorten(
         &mut choice,

@@ -1,7 +1,7 @@
 //! Lifetimes as the data attributes of transforms carry them (RFC 2407 section 4.5, RFC 2409 appendix A).
 
 use super::{IkeAttribute, IpsecAttribute, LifeType};
-use crate::wire::{Attribute, Reader, WireError};
+use crate::wire::{Attribute, Reader, WireError, Writer};
 
 /// The attribute types by which a phase names its lifetimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,19 @@ impl Lifetimes {
     /// As [`Lifetimes::read`], and attributes that do not parse.
     pub fn from_notify_data(data: &[u8], numbers: LifeAttributes) -> Result<Self, WireError> {
         Self::read(&Attribute::parse_all(&mut Reader::new(data))?, numbers)
+    }
+
+    /// The data of a notification that says the same.
+    ///
+    /// Nothing here is longer than its length field can say, so that an error is none that could happen.
+    pub fn to_notify_data(&self, numbers: LifeAttributes) -> Vec<u8> {
+        let mut w = Writer::new();
+        for attribute in self.to_attributes(numbers) {
+            if attribute.emit(&mut w).is_err() {
+                return Vec::new();
+            }
+        }
+        w.into_vec()
     }
 
     /// The attributes that say the same.
