@@ -78,13 +78,24 @@ impl Identity {
 }
 
 impl fmt::Display for Identity {
+    /// As the configuration writes it: an address, a name, "user@name", "key-id:branch-7", "key-id:0x00ff".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ipv4(address) => address.fmt(f),
             Self::Fqdn(name) | Self::UserFqdn(name) => f.write_str(name),
             Self::KeyId(octets) => {
-                f.write_str("keyid:")?;
-                octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+                f.write_str("key-id:")?;
+                match std::str::from_utf8(octets) {
+                    Ok(text)
+                        if text.bytes().all(|octet| octet.is_ascii_graphic()) && !text.starts_with("0x") =>
+                    {
+                        f.write_str(text)
+                    }
+                    Ok(_) | Err(_) => {
+                        f.write_str("0x")?;
+                        octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+                    }
+                }
             }
         }
     }
@@ -129,6 +140,15 @@ impl IkeVersion {
         matches!(self, Self::V1 | Self::Any)
     }
 
+    /// "ikev1", "ikev2" or "any".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "ikev1",
+            Self::V2 => "ikev2",
+            Self::Any => "any",
+        }
+    }
+
     /// Whether a peer may start IKEv2, which is also what we initiate then.
     pub const fn answers_v2(self) -> bool {
         matches!(self, Self::V2 | Self::Any)
@@ -142,6 +162,16 @@ pub enum Phase1Mode {
     Main,
     /// Aggressive exchange, RFC 2409 section 5.4: the identities travel in the clear, and so does a hash of the pre-shared key.
     Aggressive,
+}
+
+impl Phase1Mode {
+    /// "main" or "aggressive".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Aggressive => "aggressive",
+        }
+    }
 }
 
 /// Algorithms of an IKE SA.
@@ -182,12 +212,41 @@ pub enum EspCipher {
 }
 
 impl EspCipher {
+    /// Every cipher, weakest first.
+    pub const ALL: [Self; 9] = [
+        Self::Des,
+        Self::TripleDes,
+        Self::Aes128Cbc,
+        Self::Aes192Cbc,
+        Self::Aes256Cbc,
+        Self::Aes128Gcm16,
+        Self::Aes192Gcm16,
+        Self::Aes256Gcm16,
+        Self::ChaCha20Poly1305,
+    ];
+
     /// Whether the cipher brings its own integrity.
     pub const fn is_aead(self) -> bool {
         matches!(
             self,
             Self::Aes128Gcm16 | Self::Aes192Gcm16 | Self::Aes256Gcm16 | Self::ChaCha20Poly1305
         )
+    }
+}
+
+impl fmt::Display for EspCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Des => "des",
+            Self::TripleDes => "3des",
+            Self::Aes128Cbc => "aes-128",
+            Self::Aes192Cbc => "aes-192",
+            Self::Aes256Cbc => "aes-256",
+            Self::Aes128Gcm16 => "aes-128-gcm",
+            Self::Aes192Gcm16 => "aes-192-gcm",
+            Self::Aes256Gcm16 => "aes-256-gcm",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+        })
     }
 }
 
@@ -200,6 +259,29 @@ pub enum EspIntegrity {
     HmacSha2_256,
     HmacSha2_384,
     HmacSha2_512,
+}
+
+impl EspIntegrity {
+    /// Every algorithm, weakest first.
+    pub const ALL: [Self; 5] = [
+        Self::HmacMd5,
+        Self::HmacSha1,
+        Self::HmacSha2_256,
+        Self::HmacSha2_384,
+        Self::HmacSha2_512,
+    ];
+}
+
+impl fmt::Display for EspIntegrity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HmacMd5 => "md5",
+            Self::HmacSha1 => "sha1",
+            Self::HmacSha2_256 => "sha2-256",
+            Self::HmacSha2_384 => "sha2-384",
+            Self::HmacSha2_512 => "sha2-512",
+        })
+    }
 }
 
 /// Algorithms of an ESP SA. `integrity` is `None` exactly for AEAD ciphers.
@@ -238,25 +320,9 @@ impl EspProposal {
 impl fmt::Display for EspProposal {
     /// "aes-128/sha1", "aes-256-gcm".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.cipher {
-            EspCipher::Des => "des",
-            EspCipher::TripleDes => "3des",
-            EspCipher::Aes128Cbc => "aes-128",
-            EspCipher::Aes192Cbc => "aes-192",
-            EspCipher::Aes256Cbc => "aes-256",
-            EspCipher::Aes128Gcm16 => "aes-128-gcm",
-            EspCipher::Aes192Gcm16 => "aes-192-gcm",
-            EspCipher::Aes256Gcm16 => "aes-256-gcm",
-            EspCipher::ChaCha20Poly1305 => "chacha20-poly1305",
-        })?;
-        match self.integrity {
-            None => Ok(()),
-            Some(EspIntegrity::HmacMd5) => f.write_str("/md5"),
-            Some(EspIntegrity::HmacSha1) => f.write_str("/sha1"),
-            Some(EspIntegrity::HmacSha2_256) => f.write_str("/sha2-256"),
-            Some(EspIntegrity::HmacSha2_384) => f.write_str("/sha2-384"),
-            Some(EspIntegrity::HmacSha2_512) => f.write_str("/sha2-512"),
-        }
+        write!(f, "{}", self.cipher)?;
+        self.integrity
+            .map_or(Ok(()), |integrity| write!(f, "/{integrity}"))
     }
 }
 
@@ -296,6 +362,17 @@ pub enum DpdAction {
     Restart,
     /// The next packet brings the tunnel up again.
     Hold,
+}
+
+impl DpdAction {
+    /// "clear", "restart" or "hold".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Restart => "restart",
+            Self::Hold => "hold",
+        }
+    }
 }
 
 /// Extended sequence numbers (RFC 4303 section 2.2.1). IKEv2 only.

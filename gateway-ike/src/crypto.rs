@@ -7,7 +7,6 @@ mod aead;
 mod cipher;
 mod dh;
 mod digest;
-mod modp;
 mod random;
 mod secret;
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 mod algorithms;
 mod mistake;
 mod model;
+mod negotiation;
 mod psk;
 mod read;
 mod rules;
@@ -20,18 +21,17 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod values;
+mod weakness;
 
-pub use algorithms::{
-    Authentication, DhGroup, Encapsulation, EspEncryption, IkeEncryption, IkeMode, IkeVersion, Role, Start,
-    XdpMode,
-};
+pub use algorithms::{Encapsulation, Role, Start, XdpMode};
 pub use mistake::{Mistake, MistakeKind, Refused, Rule};
 pub use model::{
     AgentConfig, Config, CustomerGatewayConfig, DataplaneConfig, GatewayConfig, IkeConfig, InterfaceConfig,
     IpsecConfig, SpdRule, TunnelConfig, VpcConfig,
 };
 pub use psk::PresharedKey;
-pub use values::{Bandwidth, Id, Identity};
+pub use values::{Bandwidth, Id};
+pub use weakness::{WeakReason, Weakness};
 
 use mistake::Log;
 use read::Directory;
@@ -228,36 +228,11 @@ fn read_document(log: &Log, mut root: Section<'_>, file: &Path) -> Option<Config
 /// What works and should still be looked at: weak algorithms, lifetimes below the product's limits.
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let of_tunnel = |tunnel: &TunnelConfig| {
-        let mut texts: Vec<_> = tunnel
-            .weaknesses()
-            .into_iter()
-            .map(|weakness| format!("weak: {weakness}"))
-            .collect();
-        for (field, lifetime, least) in [
-            ("ike", tunnel.ike.lifetime, 60),
-            ("ipsec", tunnel.ipsec.lifetime, 180),
-        ] {
-            if lifetime.as_secs() < least {
-                texts.push(format!(
-                    "{field}.lifetime_seconds is below {least}, which is for tests only"
-                ));
-            }
-        }
-        if tunnel
-            .ipsec
-            .lifetime_kilobytes
-            .is_some_and(|kilobytes| kilobytes < 2560)
-        {
-            texts.push("ipsec.lifetime_kilobytes is below 2560, which is for tests only".to_owned());
-        }
         let subject = format!("tunnel {}", tunnel.id);
-        texts
-            .into_iter()
-            .map(move |text| Warning {
-                subject: subject.clone(),
-                text,
-            })
-            .collect::<Vec<_>>()
+        tunnel.warnings().into_iter().map(move |text| Warning {
+            subject: subject.clone(),
+            text,
+        })
     };
     config
         .tunnels

@@ -1,20 +1,22 @@
-//! Diffie-Hellman over the MODP groups (RFC 2409 section 6, RFC 3526, RFC 5114).
+//! Key exchange: the MODP groups, elliptic curves and ML-KEM under the numbers of IANA's registry.
+
+mod curve;
+mod job;
+mod ml_kem;
+mod modp;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
 
-use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{Odd, U256, U768, U1024, U1536, U2048, U3072, U4096, Uint};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::{RandomSource, SharedSecret, UnknownAlgorithm, modp};
-
-mod job;
+use super::{RandomSource, SharedSecret, UnknownAlgorithm};
+use curve::Curve;
+use modp::Modp;
 
 pub use job::{KeyExchangeDone, KeyExchangeJob, Response};
 
-/// Groups that a peer can be configured with.
+/// Groups that a peer can be configured with (IANA "Transform Type 4 - Key Exchange Method").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DhGroup {
     /// Group 1, 768 bits. Broken; for old peers only.
@@ -29,8 +31,22 @@ pub enum DhGroup {
     Modp3072,
     /// Group 16, 4096 bits.
     Modp4096,
+    /// Group 17, 6144 bits.
+    Modp6144,
+    /// Group 18, 8192 bits.
+    Modp8192,
+    /// Group 19, NIST P-256.
+    Ecp256,
+    /// Group 20, NIST P-384.
+    Ecp384,
+    /// Group 21, NIST P-521.
+    Ecp521,
     /// Group 24, 2048 bits with a subgroup of a 256-bit prime order; its prime has no known origin (RFC 8247 section 2.4).
     Modp2048_256,
+    /// Group 31, Curve25519. IKEv2 only.
+    X25519,
+    /// Number 36, ML-KEM-768: safe from quantum computers. IKEv2 only, and only beside another group (RFC 9370).
+    MlKem768,
 }
 
 /// Why an agreement failed.
@@ -44,21 +60,36 @@ pub enum DhError {
         /// Octets that came.
         got: usize,
     },
-    /// The peer's public value is 0, 1, p-1, p or more, or outside the subgroup (RFC 6989 sections 2.1 and 2.2).
+    /// The peer's public value is 0, 1, p-1, p or more, outside the subgroup (RFC 6989 sections 2.1 and 2.2), not a point of the
+    /// curve, or one of small order.
     #[error("public value out of range")]
     OutOfRange,
 }
 
+/// What a group is made of.
+enum Family {
+    Modp(&'static Modp),
+    Curve(Curve),
+    MlKem,
+}
+
 impl DhGroup {
     /// Every group, by number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::Modp768,
         Self::Modp1024,
         Self::Modp1536,
         Self::Modp2048,
         Self::Modp3072,
         Self::Modp4096,
+        Self::Modp6144,
+        Self::Modp8192,
+        Self::Ecp256,
+        Self::Ecp384,
+        Self::Ecp521,
         Self::Modp2048_256,
+        Self::X25519,
+        Self::MlKem768,
     ];
 
     /// The number in IANA's registry, the same for IKEv1 and IKEv2.
@@ -70,7 +101,14 @@ impl DhGroup {
             Self::Modp2048 => 14,
             Self::Modp3072 => 15,
             Self::Modp4096 => 16,
+            Self::Modp6144 => 17,
+            Self::Modp8192 => 18,
+            Self::Ecp256 => 19,
+            Self::Ecp384 => 20,
+            Self::Ecp521 => 21,
             Self::Modp2048_256 => 24,
+            Self::X25519 => 31,
+            Self::MlKem768 => 36,
         }
     }
 
@@ -79,11 +117,6 @@ impl DhGroup {
         Self::ALL
             .into_iter()
             .find(|group| u64::from(group.number()) == number)
-    }
-
-    /// Octets of what a responder sends.
-    pub const fn response_len(self) -> usize {
-        self.public_len()
     }
 
     /// Octets of a public value, as an initiator sends it.
@@ -95,23 +128,61 @@ impl DhGroup {
             Self::Modp2048 | Self::Modp2048_256 => 256,
             Self::Modp3072 => 384,
             Self::Modp4096 => 512,
+            Self::Modp6144 => 768,
+            Self::Modp8192 => 1024,
+            Self::Ecp256 => 64,
+            Self::Ecp384 => 96,
+            Self::Ecp521 => 132,
+            Self::X25519 => 32,
+            Self::MlKem768 => ml_kem::ENCAPSULATION_KEY_LEN,
         }
     }
 
-    /// Checks of an initiator's public value that cost next to nothing. What passes may still be refused by the agreement.
+    /// Octets of what a responder sends.
+    pub const fn response_len(self) -> usize {
+        match self {
+            Self::MlKem768 => ml_kem::CIPHERTEXT_LEN,
+            _ => self.public_len(),
+        }
+    }
+
+    /// Octets of the shared secret.
+    pub const fn shared_len(self) -> usize {
+        match self {
+            Self::Ecp256 | Self::Ecp384 | Self::Ecp521 => self.public_len() / 2,
+            Self::MlKem768 => ml_kem::SHARED_LEN,
+            _ => self.public_len(),
+        }
+    }
+
+    /// Checks of an initiator's public value that cost next to nothing: its length, and the range of the MODP groups. What passes
+    /// may still be refused by the agreement.
     ///
     /// # Errors
-    /// The value has the wrong length.
-    pub const fn check(self, public: &[u8]) -> Result<(), DhError> {
-        check_length(public, self.public_len())
+    /// The value has the wrong length or is one that would give the secret away.
+    pub fn check(self, public: &[u8]) -> Result<(), DhError> {
+        self.check_value(public, self.public_len())
     }
 
     /// The same for what a responder sent.
     ///
     /// # Errors
     /// As for [`DhGroup::check`].
-    pub const fn check_response(self, public: &[u8]) -> Result<(), DhError> {
-        check_length(public, self.response_len())
+    pub fn check_response(self, public: &[u8]) -> Result<(), DhError> {
+        self.check_value(public, self.response_len())
+    }
+
+    fn check_value(self, public: &[u8], expected: usize) -> Result<(), DhError> {
+        if public.len() != expected {
+            return Err(DhError::WrongLength {
+                expected,
+                got: public.len(),
+            });
+        }
+        match self.family() {
+            Family::Modp(modp) => modp.check_range(public),
+            Family::Curve(_) | Family::MlKem => Ok(()),
+        }
     }
 
     /// Whether an operator should be warned (RFC 8247 section 2.4: MUST NOT or SHOULD NOT).
@@ -121,16 +192,36 @@ impl DhGroup {
             Self::Modp768 | Self::Modp1024 | Self::Modp1536 | Self::Modp2048_256
         )
     }
-}
 
-const fn check_length(public: &[u8], expected: usize) -> Result<(), DhError> {
-    if public.len() == expected {
-        return Ok(());
+    /// Whether IKEv1 has the group (IANA "Internet Key Exchange (IKE) Attributes", Group Description).
+    pub const fn is_for_ikev1(self) -> bool {
+        !matches!(self, Self::X25519 | Self::MlKem768)
     }
-    Err(DhError::WrongLength {
-        expected,
-        got: public.len(),
-    })
+
+    /// Whether the group stands by itself. ML-KEM-768 comes only as an additional key exchange of RFC 9370, with the messages of
+    /// IKE_INTERMEDIATE, which may be fragmented.
+    pub const fn stands_alone(self) -> bool {
+        !matches!(self, Self::MlKem768)
+    }
+
+    fn family(self) -> Family {
+        match self {
+            Self::Modp768 => Family::Modp(&modp::MODP_768),
+            Self::Modp1024 => Family::Modp(&modp::MODP_1024),
+            Self::Modp1536 => Family::Modp(&modp::MODP_1536),
+            Self::Modp2048 => Family::Modp(&modp::MODP_2048),
+            Self::Modp3072 => Family::Modp(&modp::MODP_3072),
+            Self::Modp4096 => Family::Modp(&modp::MODP_4096),
+            Self::Modp6144 => Family::Modp(&modp::MODP_6144),
+            Self::Modp8192 => Family::Modp(&modp::MODP_8192),
+            Self::Modp2048_256 => Family::Modp(&modp::MODP_2048_256),
+            Self::Ecp256 => Family::Curve(Curve::P256),
+            Self::Ecp384 => Family::Curve(Curve::P384),
+            Self::Ecp521 => Family::Curve(Curve::P521),
+            Self::X25519 => Family::Curve(Curve::X25519),
+            Self::MlKem768 => Family::MlKem,
+        }
+    }
 }
 
 impl fmt::Display for DhGroup {
@@ -158,14 +249,10 @@ impl FromStr for DhGroup {
     }
 }
 
-/// A private exponent, used for one agreement and erased.
-///
-/// Exponents have 256 bits in every group: the best generic attack on them costs 2^128, more than the discrete logarithm of any
-/// group here, and a full-size exponent would be seven times slower at 2048 bits. The top bit is set, so that no source of
-/// randomness, however broken, yields a public value of 1.
+/// A private value, used for one agreement and erased.
 pub struct DhPrivate {
     group: DhGroup,
-    exponent: Zeroizing<U256>,
+    octets: Zeroizing<Vec<u8>>,
 }
 
 impl DhPrivate {
@@ -176,25 +263,49 @@ impl DhPrivate {
         (private, public)
     }
 
-    /// Draws a private value.
+    /// Draws a private value. No source of randomness, however broken, yields one that the group does not have.
     fn draw(group: DhGroup, random: &mut impl RandomSource) -> Self {
-        let mut octets = Zeroizing::new([0; 32]);
-        random.fill(octets.as_mut_slice());
-        octets[0] |= 0x80;
-        let exponent = Zeroizing::new(U256::from_be_slice(octets.as_slice()));
-        Self { group, exponent }
+        let family = group.family();
+        let len = match &family {
+            Family::Modp(_) => modp::EXPONENT_LEN,
+            Family::Curve(curve) => curve.private_len(),
+            Family::MlKem => ml_kem::SEED_LEN,
+        };
+        let mut octets = Zeroizing::new(vec![0; len]);
+        random.fill(&mut octets);
+        match (family, octets.first_mut()) {
+            // The public value is never 1.
+            (Family::Modp(_), Some(first)) => *first |= 0x80,
+            (Family::Curve(curve), _) => curve.clamp(&mut octets),
+            (Family::Modp(_) | Family::MlKem, _) => {}
+        }
+        Self { group, octets }
     }
 
-    /// The public value.
+    /// The public value. A private value that was drawn always has one.
     fn public(&self) -> Vec<u8> {
-        with_modp(self.group, PowerOfGenerator(&self.exponent))
+        match self.group.family() {
+            Family::Modp(modp) => modp.public(&self.octets),
+            Family::Curve(curve) => curve.public(&self.octets).unwrap_or_default(),
+            Family::MlKem => ml_kem::public(&self.octets).unwrap_or_default(),
+        }
     }
 
     /// A responder's answer to the public value `peer` of an initiator.
     fn respond(self, peer: &[u8]) -> Result<Response, DhError> {
-        let public = self.public();
-        let shared = self.agree(peer)?;
-        Ok(Response { public, shared })
+        self.group.check(peer)?;
+        let (public, shared) = match self.group.family() {
+            Family::Modp(modp) => {
+                let shared = modp.agree(&self.octets, peer)?;
+                (modp.public(&self.octets), shared)
+            }
+            Family::Curve(curve) => curve.respond(&self.octets, peer)?,
+            Family::MlKem => ml_kem::respond(&self.octets, peer)?,
+        };
+        Ok(Response {
+            public,
+            shared: SharedSecret::copy_of(&shared),
+        })
     }
 
     /// The group.
@@ -202,136 +313,26 @@ impl DhPrivate {
         self.group
     }
 
-    /// The shared secret with the holder of the public value `peer`, padded to the length of the group.
+    /// The shared secret with the holder of the public value `peer`, [`DhGroup::shared_len`] octets.
     ///
     /// Time depends on the group alone, once the public value was found valid.
     ///
     /// # Errors
     /// The public value has the wrong length or is one that would give the secret away.
     pub fn agree(self, peer: &[u8]) -> Result<SharedSecret, DhError> {
-        check_length(peer, self.group.response_len())?;
-        with_modp(
-            self.group,
-            PowerOfPeer {
-                peer,
-                exponent: &self.exponent,
-            },
-        )
-        .map(SharedSecret::new)
+        self.group.check_response(peer)?;
+        let shared = match self.group.family() {
+            Family::Modp(modp) => modp.agree(&self.octets, peer)?,
+            Family::Curve(curve) => curve.agree(&self.octets, peer)?,
+            Family::MlKem => ml_kem::agree(&self.octets, peer)?,
+        };
+        Ok(SharedSecret::copy_of(&shared))
     }
 }
 
 impl fmt::Debug for DhPrivate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DhPrivate({})", self.group)
-    }
-}
-
-/// A group with everything that does not change between agreements.
-struct Modp<const LIMBS: usize> {
-    params: FixedMontyParams<LIMBS>,
-    generator: Uint<LIMBS>,
-    /// Order of the subgroup, where it is not (p-1)/2.
-    order: Option<U256>,
-}
-
-/// What is to be done with a group, whatever its size.
-trait ModpTask {
-    type Output;
-    fn run<const LIMBS: usize>(self, modp: &Modp<LIMBS>) -> Self::Output;
-}
-
-struct PowerOfGenerator<'a>(&'a U256);
-
-struct PowerOfPeer<'a> {
-    peer: &'a [u8],
-    exponent: &'a U256,
-}
-
-impl ModpTask for PowerOfGenerator<'_> {
-    type Output = Vec<u8>;
-
-    fn run<const LIMBS: usize>(self, modp: &Modp<LIMBS>) -> Vec<u8> {
-        encode(modp.power(&modp.generator, self.0))
-    }
-}
-
-impl ModpTask for PowerOfPeer<'_> {
-    type Output = Result<Vec<u8>, DhError>;
-
-    /// `peer` has the length of the group.
-    fn run<const LIMBS: usize>(self, modp: &Modp<LIMBS>) -> Result<Vec<u8>, DhError> {
-        let peer = Uint::<LIMBS>::from_be_slice(self.peer);
-        let p_minus_1 = modp.params.modulus().as_ref().wrapping_sub(&Uint::ONE);
-        if peer <= Uint::ONE || peer >= p_minus_1 {
-            return Err(DhError::OutOfRange);
-        }
-        if modp
-            .order
-            .is_some_and(|order| modp.power(&peer, &order) != Uint::ONE)
-        {
-            return Err(DhError::OutOfRange);
-        }
-        Ok(encode(modp.power(&peer, self.exponent)))
-    }
-}
-
-impl<const LIMBS: usize> Modp<LIMBS> {
-    fn new(prime: &str, generator: Uint<LIMBS>, order: Option<U256>) -> Self {
-        let prime = Odd::from_be_hex(prime);
-        Self {
-            params: FixedMontyParams::new_vartime(prime),
-            generator,
-            order,
-        }
-    }
-
-    /// `base^exponent`, in a time that depends on neither. `base` is below the prime.
-    fn power(&self, base: &Uint<LIMBS>, exponent: &U256) -> Uint<LIMBS> {
-        FixedMontyForm::new(base, &self.params).pow(exponent).retrieve()
-    }
-}
-
-/// Network byte order, with leading zeros; the number is erased.
-fn encode<const LIMBS: usize>(mut number: Uint<LIMBS>) -> Vec<u8> {
-    let octets = number
-        .as_limbs()
-        .iter()
-        .rev()
-        .flat_map(|limb| limb.0.to_be_bytes())
-        .collect();
-    number.zeroize();
-    octets
-}
-
-static MODP_768: LazyLock<Modp<{ U768::LIMBS }>> = LazyLock::new(|| safe_prime(modp::P768));
-static MODP_1024: LazyLock<Modp<{ U1024::LIMBS }>> = LazyLock::new(|| safe_prime(modp::P1024));
-static MODP_1536: LazyLock<Modp<{ U1536::LIMBS }>> = LazyLock::new(|| safe_prime(modp::P1536));
-static MODP_2048: LazyLock<Modp<{ U2048::LIMBS }>> = LazyLock::new(|| safe_prime(modp::P2048));
-static MODP_3072: LazyLock<Modp<{ U3072::LIMBS }>> = LazyLock::new(|| safe_prime(modp::P3072));
-static MODP_4096: LazyLock<Modp<{ U4096::LIMBS }>> = LazyLock::new(|| safe_prime(modp::P4096));
-static MODP_2048_256: LazyLock<Modp<{ U2048::LIMBS }>> = LazyLock::new(|| {
-    let generator = U2048::from_be_hex(modp::G2048_256);
-    Modp::new(
-        modp::P2048_256,
-        generator,
-        Some(U256::from_be_hex(modp::Q2048_256)),
-    )
-});
-
-fn safe_prime<const LIMBS: usize>(prime: &str) -> Modp<LIMBS> {
-    Modp::new(prime, Uint::from_u8(2), None)
-}
-
-fn with_modp<T: ModpTask>(group: DhGroup, task: T) -> T::Output {
-    match group {
-        DhGroup::Modp768 => task.run(&MODP_768),
-        DhGroup::Modp1024 => task.run(&MODP_1024),
-        DhGroup::Modp1536 => task.run(&MODP_1536),
-        DhGroup::Modp2048 => task.run(&MODP_2048),
-        DhGroup::Modp3072 => task.run(&MODP_3072),
-        DhGroup::Modp4096 => task.run(&MODP_4096),
-        DhGroup::Modp2048_256 => task.run(&MODP_2048_256),
     }
 }
 

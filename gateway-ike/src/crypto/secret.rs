@@ -87,6 +87,11 @@ impl SharedSecret {
         Self(Secret::new(octets))
     }
 
+    /// A copy in memory of its own, so that the caller's can be erased in the way of the caller.
+    pub(crate) fn copy_of(octets: &[u8]) -> Self {
+        Self::new(octets.to_vec())
+    }
+
     /// The octets, for the key derivation.
     pub fn expose(&self) -> &[u8] {
         self.0.expose()

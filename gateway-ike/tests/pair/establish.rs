@@ -35,7 +35,7 @@ fn every_ike_algorithm_establishes() {
 
 #[test]
 fn every_group_establishes_for_phase_1_and_for_pfs() {
-    for group in DhGroup::ALL {
+    for group in DhGroup::ALL.into_iter().filter(|group| group.is_for_ikev1()) {
         check(Setup::new().both(|side| {
             side.ike = vec![ike(Encryption::Aes128Cbc, Hash::Sha1, group)];
             side.pfs = Some(group);

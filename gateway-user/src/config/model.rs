@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_ike::config::{DpdConfig, Esn, EspProposal, Identity, IkeProposal, IkeVersion, Phase1Mode};
+use gateway_ike::crypto::DhGroup;
 use ipnet::Ipv4Net;
 
-use super::algorithms::{
-    Authentication, DhGroup, Encapsulation, EspEncryption, IkeEncryption, IkeMode, IkeVersion, Role, Start,
-    XdpMode,
-};
+use super::algorithms::{Encapsulation, Role, Start, XdpMode};
 use super::psk::PresharedKey;
-use super::values::{Bandwidth, Id, Identity};
+use super::values::{Bandwidth, Id};
 
 /// The whole file.
 #[derive(Debug, PartialEq, Eq)]
@@ -144,33 +143,33 @@ pub struct SpdRule {
 pub struct IkeConfig {
     /// Version.
     pub version: IkeVersion,
-    /// Phase 1 exchange.
-    pub mode: IkeMode,
-    /// Cipher.
-    pub encryption: IkeEncryption,
-    /// Hash.
-    pub authentication: Authentication,
-    /// Diffie-Hellman group.
-    pub dh_group: DhGroup,
+    /// Phase 1 exchange of IKEv1.
+    pub mode: Phase1Mode,
+    /// Acceptable algorithms, best first. Never empty.
+    pub proposals: Vec<IkeProposal>,
     /// Lifetime of the IKE SA.
     pub lifetime: Duration,
+    /// IKEv2: how often both ends authenticate anew; `None`: never.
+    pub reauthentication: Option<Duration>,
     /// Identity we send.
     pub local_id: Identity,
     /// Identity the peer must prove.
     pub peer_id: Identity,
-    /// Idle time before the peer is probed (RFC 3706); `None`: never.
-    pub dpd: Option<Duration>,
+    /// When the peer is probed (RFC 3706, RFC 7296 section 2.4) and what happens when it is dead; `None`: never.
+    pub dpd: Option<DpdConfig>,
+    /// Whether IKE messages may travel in fragments.
+    pub fragmentation: bool,
 }
 
 /// Settings of the IPsec SAs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpsecConfig {
-    /// Cipher.
-    pub encryption: EspEncryption,
-    /// Integrity algorithm; `None` exactly for AEAD ciphers.
-    pub authentication: Option<Authentication>,
+    /// Acceptable algorithms, best first. Never empty.
+    pub proposals: Vec<EspProposal>,
     /// Group of the additional key exchange; `None`: off.
     pub pfs: Option<DhGroup>,
+    /// Extended sequence numbers.
+    pub esn: Esn,
     /// Lifetime of the SAs.
     pub lifetime: Duration,
     /// Kilobytes (1,024 octets) per SA; `None`: no limit.
@@ -189,39 +188,31 @@ impl TunnelConfig {
             .flat_map(|rule| rule.peers.iter().map(|&peer| (rule.local, peer)))
     }
 
-    /// Why each weak choice of the tunnel is weak: `ike.encryption 3des: 64-bit blocks (Sweet32)`.
-    pub fn weaknesses(&self) -> Vec<String> {
-        let (ike, ipsec) = (&self.ike, &self.ipsec);
-        let authentication = ipsec
-            .authentication
-            .map(|choice| (choice.name(), choice.weakness()));
-        let pfs = ipsec.pfs.map(|choice| (choice.name(), choice.weakness()));
-        [
-            (
-                "ike.encryption",
-                Some((ike.encryption.name(), ike.encryption.weakness())),
-            ),
-            (
-                "ike.authentication",
-                Some((ike.authentication.name(), ike.authentication.weakness())),
-            ),
-            (
-                "ike.dh_group",
-                Some((ike.dh_group.name(), ike.dh_group.weakness())),
-            ),
-            (
-                "ipsec.encryption",
-                Some((ipsec.encryption.name(), ipsec.encryption.weakness())),
-            ),
-            ("ipsec.authentication", authentication),
-            ("ipsec.pfs", pfs),
-        ]
-        .into_iter()
-        .filter_map(|(field, choice)| {
-            let (name, weakness) = choice?;
-            weakness.map(|why| format!("{field} {name}: {why}"))
-        })
-        .collect()
+    /// What works and should still be looked at: weak choices, and lifetimes below the product's limits.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut texts: Vec<_> = self
+            .weaknesses()
+            .into_iter()
+            .map(|weakness| format!("weak: {weakness}"))
+            .collect();
+        for (field, lifetime, least) in [
+            ("ike", self.ike.lifetime, 60),
+            ("ipsec", self.ipsec.lifetime, 180),
+        ] {
+            if lifetime.as_secs() < least {
+                texts.push(format!(
+                    "{field}.lifetime_seconds is below {least}, which is for tests only"
+                ));
+            }
+        }
+        if self
+            .ipsec
+            .lifetime_kilobytes
+            .is_some_and(|kilobytes| kilobytes < 2560)
+        {
+            texts.push("ipsec.lifetime_kilobytes is below 2560, which is for tests only".to_owned());
+        }
+        texts
     }
 }
 

@@ -18,7 +18,7 @@ pub struct PresharedKey(Zeroizing<String>);
 
 impl PresharedKey {
     /// Takes a key; the error is the rule.
-    pub(super) fn parse(text: &str) -> Result<Self, Rule> {
+    pub fn parse(text: &str) -> Result<Self, Rule> {
         if text.is_empty() {
             return Err("is not empty".into());
         }
@@ -26,6 +26,11 @@ impl PresharedKey {
             return Err(format!("has at most {MAX_LEN} octets").into());
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// How many characters it has.
+    pub(super) fn characters(&self) -> usize {
+        self.0.chars().count()
     }
 
     /// The octets, for the IKE engine.

@@ -5,23 +5,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use super::algorithms::{
-    Authentication, DhGroup, Encapsulation, EspEncryption, IkeEncryption, IkeMode, IkeVersion, Role, Start,
-    XdpMode,
-};
+use super::algorithms::{Role, Start, XdpMode};
 use super::mistake::{At, Log, MistakeKind, Rule};
 use super::model::{
-    AgentConfig, CustomerGatewayConfig, DataplaneConfig, GatewayConfig, IkeConfig, InterfaceConfig,
-    IpsecConfig, SpdRule, TunnelConfig, VpcConfig,
+    AgentConfig, CustomerGatewayConfig, DataplaneConfig, GatewayConfig, InterfaceConfig, IpsecConfig,
+    SpdRule, TunnelConfig, VpcConfig,
 };
+use super::negotiation::{self, IkeDraft};
 use super::psk::{KeyFileError, PresharedKey, read_key_file};
 use super::rules::Quotas;
 use super::section::{NumberOrWord, Section};
-use super::values::{self, Bandwidth, Id, Identity};
+use super::values::{self, Bandwidth, Id};
 
 /// Objects of one kind by id. An object with mistakes is listed as `None`, so that a reference to it is not called dangling.
 #[derive(Debug)]
@@ -81,20 +78,6 @@ pub(super) struct TunnelDraft {
     ipsec: IpsecConfig,
 }
 
-/// [`IkeConfig`] before the addresses are known that the identities default to.
-#[derive(Debug)]
-struct IkeDraft {
-    version: IkeVersion,
-    mode: IkeMode,
-    encryption: IkeEncryption,
-    authentication: Authentication,
-    dh_group: DhGroup,
-    lifetime: Duration,
-    local_id: Option<Identity>,
-    peer_id: Option<Identity>,
-    dpd: Option<Duration>,
-}
-
 impl TunnelDraft {
     /// The tunnel; `None` when a mistake was recorded for one of its required fields.
     pub(super) fn build(self) -> Option<Arc<TunnelConfig>> {
@@ -107,20 +90,7 @@ impl TunnelDraft {
                 peers,
             })
         });
-        let ike = IkeConfig {
-            version: self.ike.version,
-            mode: self.ike.mode,
-            encryption: self.ike.encryption,
-            authentication: self.ike.authentication,
-            dh_group: self.ike.dh_group,
-            lifetime: self.ike.lifetime,
-            local_id: self.ike.local_id.unwrap_or(Identity::Address(gateway.address)),
-            peer_id: self
-                .ike
-                .peer_id
-                .unwrap_or(Identity::Address(customer_gateway.address)),
-            dpd: self.ike.dpd,
-        };
+        let ike = self.ike.build(gateway.address, customer_gateway.address);
         Some(Arc::new(TunnelConfig {
             name: self.name.unwrap_or_else(|| id.to_string()),
             id,
@@ -318,6 +288,7 @@ pub(super) fn tunnel(
         .required_text("customer_gateway", Id::parse)
         .and_then(|id| customer_gateways.resolve(log, id));
     section.require("spd");
+    let (ike, ipsec) = negotiation::read(log, section.table("ike"), section.table("ipsec"));
     let read = TunnelDraft {
         id: section.required_text("id", Id::parse),
         name: section.text("name", values::display_name).map(|name| name.value),
@@ -327,10 +298,13 @@ pub(super) fn tunnel(
         start: value_or(section.text("start", Start::parse), || Start::Traffic),
         psk: psk(log, &mut section, directory),
         spd: section.tables("spd").into_iter().map(rule).collect(),
-        ike: ike(section.table("ike")),
-        ipsec: ipsec(log, section.table("ipsec")),
+        ike,
+        ipsec,
     };
     section.finish();
+    if let Some(psk) = &read.psk {
+        read.ike.check_psk(log, psk);
+    }
     read
 }
 
@@ -370,102 +344,6 @@ fn rule(mut section: Section<'_>) -> RuleDraft {
     read
 }
 
-fn ike(mut section: Section<'_>) -> IkeDraft {
-    let mut identity = |key| section.text(key, Identity::parse).map(|identity| identity.value);
-    let (local_id, peer_id) = (identity("local_id"), identity("peer_id"));
-    let read = IkeDraft {
-        version: value_or(section.text("version", IkeVersion::parse), || IkeVersion::V1),
-        mode: value_or(section.text("mode", IkeMode::parse), || IkeMode::Main),
-        encryption: value_or(section.text("encryption", IkeEncryption::parse), || {
-            IkeEncryption::Aes128
-        }),
-        authentication: value_or(section.text("authentication", Authentication::parse), || {
-            Authentication::Sha1
-        }),
-        dh_group: value_or(section.number_or_word("dh_group", dh_group), || DhGroup::Modp2048),
-        lifetime: value_or(
-            section
-                .number("lifetime_seconds", SHORTEST_LIFETIME..=604_800)
-                .map(seconds),
-            || Duration::from_hours(24),
-        ),
-        local_id,
-        peer_id,
-        dpd: value_or(
-            section.number("dpd_seconds", 0..=3600).map(optional_seconds),
-            || Some(Duration::from_secs(30)),
-        ),
-    };
-    section.finish();
-    read
-}
-
-/// Below what the product's API takes, so that a test can watch several rekeys; `gateway check` warns.
-const SHORTEST_LIFETIME: u64 = 10;
-
-fn ipsec(log: &Log, mut section: Section<'_>) -> IpsecConfig {
-    let encryption = value_or(section.text("encryption", EspEncryption::parse), || {
-        EspEncryption::Aes128
-    });
-    let authentication = section.text("authentication", Authentication::parse);
-    if let Some(At { place, .. }) = authentication.as_ref().filter(|_| encryption.is_aead()) {
-        log.mistake(
-            place,
-            format!(
-                "is absent with {}, which authenticates by itself",
-                encryption.name()
-            ),
-        );
-    }
-    let authentication = (!encryption.is_aead()).then(|| value_or(authentication, || Authentication::Sha1));
-    let pfs = section.number_or_word("pfs", |input| match input {
-        NumberOrWord::Word("off") => Ok(None),
-        NumberOrWord::Number(_) | NumberOrWord::Word(_) | NumberOrWord::Neither => dh_group(input)
-            .map(Some)
-            .map_err(|rule| Rule::Owned(format!("{rule}, or \"off\""))),
-    });
-    let kilobytes = section.number("lifetime_kilobytes", 0..=u64::from(u32::MAX));
-    let read = IpsecConfig {
-        encryption,
-        authentication,
-        pfs: value_or(pfs, || None),
-        lifetime: value_or(
-            section
-                .number("lifetime_seconds", SHORTEST_LIFETIME..=604_800)
-                .map(seconds),
-            || Duration::from_hours(1),
-        ),
-        lifetime_kilobytes: Some(value_or(kilobytes, || 1_843_200)).filter(|&kilobytes: &u32| kilobytes > 0),
-        replay_window: value_or(section.number("replay_window", 64..=65_536), || 4096),
-        encapsulation: value_or(section.text("encapsulation", Encapsulation::parse), || {
-            Encapsulation::Auto
-        }),
-    };
-    section.finish();
-    read
-}
-
-fn dh_group(input: NumberOrWord<'_>) -> Result<DhGroup, Rule> {
-    match input {
-        NumberOrWord::Number(number) => DhGroup::from_number(number),
-        NumberOrWord::Word(_) | NumberOrWord::Neither => DhGroup::parse(""),
-    }
-}
-
-fn seconds(at: At<u64>) -> At<Duration> {
-    At {
-        value: Duration::from_secs(at.value),
-        place: at.place,
-    }
-}
-
-fn optional_seconds(at: At<u64>) -> At<Option<Duration>> {
-    At {
-        value: Some(Duration::from_secs(at.value)).filter(|time| !time.is_zero()),
-        place: at.place,
-    }
-}
-
-fn value_or<T>(at: Option<At<T>>, default: impl FnOnce() -> T) -> T {
+pub(super) fn value_or<T>(at: Option<At<T>>, default: impl FnOnce() -> T) -> T {
     at.map_or_else(default, |at| at.value)
 }

@@ -78,6 +78,15 @@ impl<'d> Section<'d> {
         parse: impl Fn(&str) -> Result<T, Rule>,
     ) -> Vec<At<T>> {
         self.require(key);
+        self.texts(key, parse)
+    }
+
+    /// A list of strings that must not be empty; an absent one reads as empty.
+    pub(super) fn texts<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Rule>,
+    ) -> Vec<At<T>> {
         let Some((value, place)) = self.take(key) else {
             return Vec::new();
         };
@@ -211,6 +220,18 @@ impl<'d> Section<'d> {
             })
         };
         items.iter().enumerate().filter_map(section).collect()
+    }
+
+    /// Where the value of `key` stands, or the table itself where it is absent.
+    pub(super) fn place_of(&self, key: &'static str) -> Place {
+        self.table.get(key).map_or_else(
+            || self.place.clone(),
+            |value| Place {
+                offset: value.span().start,
+                field: self.path(key),
+                shown: shown(value),
+            },
+        )
     }
 
     /// Whether the file has `key`.

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod negotiation;
+
 /// Line 1 is `[[interface]]`; rows replace one line of it.
 const VALID: &str = r#"[[interface]]
 name = "eth0"
@@ -278,54 +280,6 @@ fn each_rule_has_a_message_at_the_line_of_the_value() {
             "tunnel[0].start",
             "is one of traffic",
         ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nike.mode = \"quick\"",
-            "tunnel[0].ike.mode",
-            "is one of main",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nike.dh_group = 3",
-            "tunnel[0].ike.dh_group",
-            "is one of 2, 5, 14",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nike.lifetime_seconds = 9",
-            "tunnel[0].ike.lifetime_seconds",
-            "from 10 to 604800",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nike.peer_id = \"a b\"",
-            "tunnel[0].ike.peer_id",
-            "domain name",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nike.speed = 1",
-            "tunnel[0].ike.speed",
-            "unknown key",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nipsec.pfs = \"on\"",
-            "tunnel[0].ipsec.pfs",
-            "or \"off\"",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nipsec.replay_window = 32",
-            "tunnel[0].ipsec.replay_window",
-            "from 64 to 65536",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk = \"s\"\nipsec = { encryption = \"aes-128-gcm\", authentication = \"sha1\" }",
-            "tunnel[0].ipsec.authentication",
-            "is absent with aes-128-gcm",
-        ),
         // SPD.
         (
             "local = \"10.0.1.0/24\"",
@@ -562,25 +516,6 @@ fn values_in_messages_are_short_and_free_of_control_characters() {
     let text = VALID.replace("\"eth0\"", &format!("\"\\u001b[31m{}\"", "x".repeat(10_000)));
     let printed = parse_text(&text).unwrap_err().to_string();
     assert!(printed.len() < 400 && !printed.contains('\u{1b}'), "{printed}");
-}
-
-#[test]
-fn weak_choices_are_warnings() {
-    let text = VALID.replace("psk = \"secret\"", "psk = \"s\"\nike = { encryption = \"3des\", dh_group = 2 }\nipsec = { authentication = \"md5\", lifetime_seconds = 30 }");
-    let texts: Vec<_> = warnings(&parse_text(&text).unwrap())
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let starts = [
-        "weak: ike.encryption 3des",
-        "weak: ike.dh_group 2",
-        "weak: ipsec.authentication md5",
-        "ipsec.lifetime_seconds",
-    ];
-    assert_eq!(texts.len(), starts.len(), "{texts:?}");
-    for (text, start) in texts.iter().zip(starts) {
-        assert!(text.starts_with(&format!("tunnel one: {start}")), "{text}");
-    }
 }
 
 #[test]

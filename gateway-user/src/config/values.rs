@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use gateway_ike::config::Identity;
 use ipnet::Ipv4Net;
 
 use super::mistake::Rule;
@@ -99,44 +100,73 @@ pub(super) fn customer_address(text: &str) -> Result<Ipv4Addr, Rule> {
     Err(rule.into())
 }
 
-/// Identity of an IKE endpoint: an IPv4 address or a domain name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// ID_IPV4_ADDR.
-    Address(Ipv4Addr),
-    /// ID_FQDN.
-    Fqdn(String),
-}
+/// Longest identity in octets, as long as a domain name may be.
+const IDENTITY_LEN: usize = 253;
 
-impl Identity {
-    /// Reads an identity; the error is the rule.
-    pub fn parse(text: &str) -> Result<Self, Rule> {
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Address(address));
-        }
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
-        };
-        let numeric = text.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
-        if text.len() > 253 || numeric || !text.split('.').all(label) {
-            return Err("is an IPv4 address or a domain name".into());
-        }
-        Ok(Self::Fqdn(text.to_owned()))
+/// Reads the identity of an IKE endpoint: an IPv4 address, a domain name, `user@domain`, `key-id:TEXT` or `key-id:0xHEX`.
+pub(super) fn identity(text: &str) -> Result<Identity, Rule> {
+    if let Some(key) = text.strip_prefix("key-id:") {
+        return key_id(key);
     }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Fqdn(name) => f.write_str(name),
+    if let Ok(address) = text.parse() {
+        return Ok(Identity::Ipv4(address));
+    }
+    let legal_user = |user: &str| {
+        !user.is_empty()
+            && user
+                .bytes()
+                .all(|octet| octet.is_ascii_graphic() && octet != b'@')
+    };
+    match text.split_once('@') {
+        _ if text.len() > IDENTITY_LEN => None,
+        None => is_domain(text).then(|| Identity::Fqdn(text.to_owned())),
+        Some((user, domain)) => {
+            (legal_user(user) && is_domain(domain)).then(|| Identity::UserFqdn(text.to_owned()))
         }
     }
+    .ok_or(Rule::Borrowed(
+        "is an IPv4 address, a domain name, user@domain, key-id:TEXT or key-id:0xHEX",
+    ))
+}
+
+fn key_id(text: &str) -> Result<Identity, Rule> {
+    let octets = match text.strip_prefix("0x") {
+        None => text.as_bytes().to_vec(),
+        Some(digits) => hexadecimal(digits).ok_or(Rule::Borrowed(
+            "has an even number of hexadecimal digits after key-id:0x",
+        ))?,
+    };
+    if octets.is_empty() || octets.len() > IDENTITY_LEN {
+        return Err(format!("has 1 to {IDENTITY_LEN} octets after key-id:").into());
+    }
+    Ok(Identity::KeyId(octets))
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let nibbles: Vec<_> = digits
+        .chars()
+        .map(|digit| digit.to_digit(16))
+        .collect::<Option<_>>()?;
+    let (pairs, []) = nibbles.as_chunks::<2>() else {
+        return None;
+    };
+    pairs
+        .iter()
+        .map(|&[high, low]| u8::try_from(high << 4 | low).ok())
+        .collect()
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+    };
+    let numeric = text.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
+    !numeric && text.split('.').all(label)
 }
 
 /// Bandwidth setting of a VPN gateway, per direction.
@@ -233,15 +263,26 @@ mod tests {
     }
 
     #[test]
-    fn reads_identities_as_addresses_and_domain_names() {
-        assert_eq!(
-            Identity::parse("192.0.2.1"),
-            Ok(Identity::Address(Ipv4Addr::new(192, 0, 2, 1)))
-        );
-        assert_eq!(
-            Identity::parse("idc.example.com"),
-            Ok(Identity::Fqdn("idc.example.com".into()))
-        );
+    fn each_kind_of_identity_reads_back_as_it_was_written() {
+        for (text, expected) in [
+            ("192.0.2.1", Identity::Ipv4(Ipv4Addr::new(192, 0, 2, 1))),
+            ("idc.example.com", Identity::Fqdn("idc.example.com".into())),
+            (
+                "a.b+c@example.com",
+                Identity::UserFqdn("a.b+c@example.com".into()),
+            ),
+            ("key-id:branch-7", Identity::KeyId(b"branch-7".into())),
+            ("key-id:0x00ff", Identity::KeyId(vec![0, 255])),
+            ("key-id:0x307861", Identity::KeyId(b"0xa".into())),
+        ] {
+            assert_eq!(identity(text), Ok(expected.clone()), "{text}");
+            assert_eq!(expected.to_string(), text);
+        }
+        assert_eq!(identity("key-id:zürich"), Ok(Identity::KeyId("zürich".into())));
+    }
+
+    #[test]
+    fn what_is_no_identity_is_refused() {
         for wrong in [
             "",
             "192.0.2.256",
@@ -250,9 +291,20 @@ mod tests {
             "-a.b",
             "a b",
             "ü.example",
+            "@example.com",
+            "a b@example.com",
+            "a@b@example.com",
+            "user@",
+            "user@192.0.2.1",
+            "key-id:",
+            "key-id:0x",
+            "key-id:0x0",
+            "key-id:0xzz",
+            "key-id:0x+1",
+            &format!("key-id:{}", "a".repeat(254)),
             &"a.".repeat(200),
         ] {
-            assert!(Identity::parse(wrong).is_err(), "{wrong}");
+            assert!(identity(wrong).is_err(), "{wrong}");
         }
     }
 

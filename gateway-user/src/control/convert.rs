@@ -6,15 +6,11 @@ use gateway_esp::{
     TransformError, TunnelEndpoints, UdpPorts,
 };
 use gateway_ike::config::{
-    ChildLifetime, ConnectionConfig, ConnectionId, DpdAction, DpdConfig, Esn, EspCipher, EspIntegrity,
-    EspProposal, Identity, IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
+    ChildLifetime, ConnectionConfig, ConnectionId, EspCipher, EspIntegrity, Psk, SelectorPair,
 };
-use gateway_ike::crypto;
 use gateway_ike::event::{ChildSa, EspSa, Served};
 
-use crate::config::{
-    self, Authentication, DhGroup, EspEncryption, IkeEncryption, IkeMode, Start, TunnelConfig,
-};
+use crate::config::{self, Start, TunnelConfig};
 
 /// The tunnel as the engine takes it, with its selector pairs in the order that the engine shall use.
 pub(super) fn connection(
@@ -27,47 +23,15 @@ pub(super) fn connection(
         id: ConnectionId(number),
         local: tunnel.gateway.address,
         peer: tunnel.customer_gateway.address,
-        local_id: identity(&ike.local_id),
-        peer_id: identity(&ike.peer_id),
+        local_id: ike.local_id.clone(),
+        peer_id: ike.peer_id.clone(),
         psk: Psk::new(tunnel.psk.expose().to_vec()),
-        version: match ike.version {
-            config::IkeVersion::V1 => IkeVersion::V1,
-        },
-        mode: match ike.mode {
-            IkeMode::Main => Phase1Mode::Main,
-        },
-        ike_proposals: vec![IkeProposal {
-            encryption: match ike.encryption {
-                IkeEncryption::TripleDes => crypto::Encryption::TripleDes,
-                IkeEncryption::Aes128 => crypto::Encryption::Aes128Cbc,
-                IkeEncryption::Aes192 => crypto::Encryption::Aes192Cbc,
-                IkeEncryption::Aes256 => crypto::Encryption::Aes256Cbc,
-            },
-            hash: match ike.authentication {
-                Authentication::Md5 => crypto::Hash::Md5,
-                Authentication::Sha1 => crypto::Hash::Sha1,
-                Authentication::Sha256 => crypto::Hash::Sha2_256,
-            },
-            group: group(ike.dh_group),
-            additional: None,
-        }],
+        version: ike.version,
+        mode: ike.mode,
+        ike_proposals: ike.proposals.clone(),
         ike_lifetime: ike.lifetime,
-        esp_proposals: vec![EspProposal {
-            cipher: match ipsec.encryption {
-                EspEncryption::TripleDes => EspCipher::TripleDes,
-                EspEncryption::Aes128 => EspCipher::Aes128Cbc,
-                EspEncryption::Aes192 => EspCipher::Aes192Cbc,
-                EspEncryption::Aes256 => EspCipher::Aes256Cbc,
-                EspEncryption::Aes128Gcm => EspCipher::Aes128Gcm16,
-                EspEncryption::Aes256Gcm => EspCipher::Aes256Gcm16,
-            },
-            integrity: ipsec.authentication.map(|authentication| match authentication {
-                Authentication::Md5 => EspIntegrity::HmacMd5,
-                Authentication::Sha1 => EspIntegrity::HmacSha1,
-                Authentication::Sha256 => EspIntegrity::HmacSha2_256,
-            }),
-        }],
-        pfs: ipsec.pfs.map(group),
+        esp_proposals: ipsec.proposals.clone(),
+        pfs: ipsec.pfs,
         child_lifetime: ChildLifetime {
             time: ipsec.lifetime,
             kilobytes: ipsec.lifetime_kilobytes,
@@ -76,13 +40,10 @@ pub(super) fn connection(
         may_initiate: tunnel.start != Start::Answer,
         keep_up: tunnel.start == Start::Always,
         force_udp_encapsulation: ipsec.encapsulation == config::Encapsulation::Udp,
-        dpd: ike.dpd.map(|delay| DpdConfig {
-            delay,
-            action: DpdAction::Hold,
-        }),
-        esn: Esn::Off,
-        reauthentication: None,
-        fragmentation: true,
+        dpd: ike.dpd,
+        esn: ipsec.esn,
+        reauthentication: ike.reauthentication,
+        fragmentation: ike.fragmentation,
     }
 }
 
@@ -191,19 +152,4 @@ fn keys(sa: &EspSa) -> Keys {
         sa.encryption_key.expose().to_vec(),
         sa.integrity_key.expose().to_vec(),
     )
-}
-
-fn identity(identity: &config::Identity) -> Identity {
-    match identity {
-        config::Identity::Address(address) => Identity::Ipv4(*address),
-        config::Identity::Fqdn(name) => Identity::Fqdn(name.clone()),
-    }
-}
-
-fn group(group: DhGroup) -> crypto::DhGroup {
-    match group {
-        DhGroup::Modp1024 => crypto::DhGroup::Modp1024,
-        DhGroup::Modp1536 => crypto::DhGroup::Modp1536,
-        DhGroup::Modp2048 => crypto::DhGroup::Modp2048,
-    }
 }

@@ -340,7 +340,7 @@ fn from_transform(transform: &Transform) -> Option<Reading> {
     }
     let group = match number(IpsecAttribute::GROUP_DESCRIPTION) {
         None => None,
-        Some(value) => Some(DhGroup::from_number(value)?),
+        Some(value) => Some(DhGroup::from_number(value).filter(|group| group.is_for_ikev1())?),
     };
     let mode = EncapsulationMode(u16::try_from(number(IpsecAttribute::ENCAPSULATION_MODE)?).ok()?);
     let life = Lifetimes::read(&transform.attributes, LifeAttributes::IPSEC).ok()?;

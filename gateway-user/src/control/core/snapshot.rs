@@ -134,7 +134,7 @@ fn tunnel_status(now: Instant, number: u32, tunnel: &Tunnel, index: &Index<'_>) 
         bytes_out: traffic.bytes_out,
         dropped,
         dropped_out,
-        weak: config.weaknesses(),
+        weak: config.weaknesses().iter().map(ToString::to_string).collect(),
         last_failure: tunnel.last_failure.as_ref().map(|(at, diagnosis)| FailureStatus {
             code: diagnosis.code.name().to_owned(),
             local: diagnosis.local.clone(),

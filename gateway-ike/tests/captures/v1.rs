@@ -139,10 +139,8 @@ impl IkeSa {
     fn establish(&mut self, header: &Header, recorded: &mut Recorded) {
         let (hash, encryption, group) = self.negotiated();
         let shared = SharedSecret::new(recorded.next("shared Diffie Hellman secret"));
-        if let Some(group) = group {
-            assert_eq!(shared.expose().len(), group.public_len());
-            assert_eq!(self.bodies["KE_i"].len(), group.public_len());
-        }
+        assert_eq!(shared.expose().len(), group.shared_len());
+        assert_eq!(self.bodies["KE_i"].len(), group.public_len());
         let skeyid = Skeyid::from_pre_shared_key(&Phase1Inputs {
             hash,
             pre_shared_key: PSK,
@@ -167,7 +165,7 @@ impl IkeSa {
     }
 
     /// The algorithms that the responder chose.
-    fn negotiated(&self) -> (Hash, Encryption, Option<DhGroup>) {
+    fn negotiated(&self) -> (Hash, Encryption, DhGroup) {
         let sa = sa_payload(&self.bodies["SA_r"]);
         let transform = &sa.proposals[0].transforms[0];
         let attribute = |kind: IkeAttribute| transform.attribute(kind.0);
@@ -192,8 +190,9 @@ impl IkeSa {
             (IkeEncryption::AES_CBC, Some(256)) => Encryption::Aes256Cbc,
             other => panic!("{other:?}"),
         };
-        // One recording uses an elliptic curve, which the key derivation does not notice.
-        let group = attribute(IkeAttribute::GROUP_DESCRIPTION).and_then(DhGroup::from_number);
+        let group = attribute(IkeAttribute::GROUP_DESCRIPTION)
+            .and_then(DhGroup::from_number)
+            .unwrap();
         (hash, encryption, group)
     }
 
