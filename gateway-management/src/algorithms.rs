@@ -236,6 +236,73 @@ pub struct IpsecOptions {
     pub lifetime_kilobytes: u32,
 }
 
+/// A change of some [`IkeOptions`]; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IkePatch {
+    /// Version.
+    pub version: Option<IkeVersion>,
+    /// Phase 1 exchange.
+    pub mode: Option<ExchangeMode>,
+    /// Cipher.
+    pub encryption: Option<IkeEncryption>,
+    /// Hash.
+    pub hash: Option<Hash>,
+    /// Diffie-Hellman group.
+    pub group: Option<DhGroup>,
+    /// Lifetime in seconds.
+    pub lifetime_seconds: Option<u32>,
+    /// Identity we send.
+    pub local_identity: Option<Identity>,
+    /// Identity the peer must prove.
+    pub remote_identity: Option<Identity>,
+}
+
+/// A change of some [`IpsecOptions`]; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IpsecPatch {
+    /// Cipher.
+    pub encryption: Option<EspEncryption>,
+    /// Integrity algorithm.
+    pub integrity: Option<Hash>,
+    /// Group of the additional key exchange, or none.
+    pub pfs: Option<Option<DhGroup>>,
+    /// Lifetime in seconds.
+    pub lifetime_seconds: Option<u32>,
+    /// Lifetime in kilobytes.
+    pub lifetime_kilobytes: Option<u32>,
+}
+
+impl IkePatch {
+    /// The options with the change.
+    #[must_use]
+    pub fn apply(self, base: IkeOptions) -> IkeOptions {
+        IkeOptions {
+            version: self.version.unwrap_or(base.version),
+            mode: self.mode.unwrap_or(base.mode),
+            encryption: self.encryption.unwrap_or(base.encryption),
+            hash: self.hash.unwrap_or(base.hash),
+            group: self.group.unwrap_or(base.group),
+            lifetime_seconds: self.lifetime_seconds.unwrap_or(base.lifetime_seconds),
+            local_identity: self.local_identity.unwrap_or(base.local_identity),
+            remote_identity: self.remote_identity.unwrap_or(base.remote_identity),
+        }
+    }
+}
+
+impl IpsecPatch {
+    /// The options with the change.
+    #[must_use]
+    pub fn apply(self, base: IpsecOptions) -> IpsecOptions {
+        IpsecOptions {
+            encryption: self.encryption.unwrap_or(base.encryption),
+            integrity: self.integrity.unwrap_or(base.integrity),
+            pfs: self.pfs.unwrap_or(base.pfs),
+            lifetime_seconds: self.lifetime_seconds.unwrap_or(base.lifetime_seconds),
+            lifetime_kilobytes: self.lifetime_kilobytes.unwrap_or(base.lifetime_kilobytes),
+        }
+    }
+}
+
 impl IkeOptions {
     /// Checks the rules between and of the values.
     ///

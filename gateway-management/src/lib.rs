@@ -14,7 +14,9 @@
 //! ([`desired`]), so that one reader and one set of rules decide what the agent runs.
 
 pub mod algorithms;
+pub mod api;
 pub mod desired;
+pub mod download;
 pub mod error;
 pub mod objects;
 pub mod price;

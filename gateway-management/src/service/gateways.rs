@@ -46,13 +46,14 @@ pub struct GatewayFilter {
 }
 
 impl Management {
-    /// Price of a purchase period in hundredths of the price book's currency.
+    /// Price of a purchase period in hundredths of the price book's currency; in the site's region unless another is asked for.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a wrong bandwidth or period.
-    pub fn price(&self, bandwidth: u32, months: u32) -> Result<u64, Error> {
+    pub fn price(&self, region: Option<&str>, bandwidth: u32, months: u32) -> Result<u64, Error> {
         let site = self.site();
-        site.prices.period_cents(&site.region, bandwidth, months)
+        let region = region.unwrap_or(&site.region);
+        site.prices.period_cents(region, bandwidth, months)
     }
 
     /// Makes a gateway with a public address of the pool.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::algorithms::{
-    DhGroup, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkeVersion,
+    DhGroup, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkePatch, IkeVersion,
     IpsecOptions, Start,
 };
 use crate::objects::{Lease, Status, TaskState};
@@ -410,9 +410,9 @@ fn a_dry_run_says_what_a_change_disturbs_and_changes_nothing() {
         ("192.168.2.0/24", "10.0.1.0/24"),
     ]);
     let other = rules(&[("192.168.3.0/24", "10.0.1.0/24")]);
-    let aggressive = IkeOptions {
-        mode: ExchangeMode::Aggressive,
-        ..ike()
+    let aggressive = IkePatch {
+        mode: Some(ExchangeMode::Aggressive),
+        ..IkePatch::default()
     };
     for (change, expected) in [
         (
@@ -438,7 +438,7 @@ fn a_dry_run_says_what_a_change_disturbs_and_changes_nothing() {
         ),
         (
             TunnelChange {
-                ike: Some(aggressive),
+                ike: aggressive,
                 ..TunnelChange::default()
             },
             Effect::Renegotiation,

@@ -2,7 +2,7 @@
 
 use super::gateways::refuse_isolated;
 use super::{Actor, Listing, LiveTunnel, Management, audit, customer_gateway, gateway, new_id};
-use crate::algorithms::{IkeOptions, IpsecOptions, Start};
+use crate::algorithms::{IkeOptions, IkePatch, IpsecOptions, IpsecPatch, Start};
 use crate::error::{Error, Kind};
 use crate::objects::{Role, Status, Task, Tunnel, TunnelView, VpnGateway};
 use crate::psk::PresharedKey;
@@ -48,9 +48,9 @@ pub struct TunnelChange {
     /// When it is brought up.
     pub start: Option<Start>,
     /// Phase 1.
-    pub ike: Option<IkeOptions>,
+    pub ike: IkePatch,
     /// Phase 2.
-    pub ipsec: Option<IpsecOptions>,
+    pub ipsec: IpsecPatch,
     /// Seconds between probes of an idle peer.
     pub dpd_seconds: Option<u32>,
     /// Change nothing and say what the change would disturb.
@@ -215,8 +215,8 @@ impl Management {
             }
             new.spd = change.spd.unwrap_or(new.spd);
             new.start = change.start.unwrap_or(new.start);
-            new.ike = change.ike.unwrap_or(new.ike);
-            new.ipsec = change.ipsec.unwrap_or(new.ipsec);
+            new.ike = change.ike.apply(new.ike);
+            new.ipsec = change.ipsec.apply(new.ipsec);
             new.dpd_seconds = change.dpd_seconds.unwrap_or(new.dpd_seconds);
             new.ike.check()?;
             new.ipsec.check()?;
