@@ -56,7 +56,6 @@ impl KeyRule {
         match self {
             Self::Any => "any text",
             Self::Plain => "printable ASCII without spaces, quotes, backslashes, ? and #",
-            Self::Juniper => "printable ASCII without spaces, quotes, backslashes, ? # @ + - and =",
         }
     }
 }
