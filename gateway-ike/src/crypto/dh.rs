@@ -193,9 +193,10 @@ impl DhGroup {
         )
     }
 
-    /// Whether IKEv1 has the group (IANA "Internet Key Exchange (IKE) Attributes", Group Description).
+    /// Whether IKEv1 can use the group: it has no additional exchanges. Group 31 is in IKEv2's registry only, and peers
+    /// (strongSwan) speak it in IKEv1 all the same.
     pub const fn is_for_ikev1(self) -> bool {
-        !matches!(self, Self::X25519 | Self::MlKem768)
+        !matches!(self, Self::MlKem768)
     }
 
     /// Whether the group stands by itself. ML-KEM-768 comes only as an additional key exchange of RFC 9370, with the messages of

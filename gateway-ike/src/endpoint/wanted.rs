@@ -76,6 +76,10 @@ impl Endpoint {
     /// Asks for a Child SA, once.
     pub(super) fn want(&mut self, now: Instant, connection: ConnectionId, want: Want) {
         if self.is_under_way(connection, want) {
+            // What is under way may come to nothing.
+            if let Some(old) = want.replaces {
+                self.renew_later(now, old);
+            }
             return;
         }
         if let Some(tunnel) = self.tunnels.get_mut(&connection) {

@@ -43,13 +43,11 @@ fn every_algorithm_establishes() {
 
 #[test]
 fn every_group_establishes() {
-    let groups = DhGroup::ALL
-        .into_iter()
-        .filter(|group| group.response_len() == group.public_len());
-    for group in groups {
+    for group in DhGroup::ALL.into_iter().filter(|group| group.is_for_ikev1()) {
         check(aggressive().both(|side| {
             side.ike = vec![ike(Encryption::Aes128Cbc, Hash::Sha2_256, group)];
             side.pfs = Some(group);
+            side.fragmentation = false;
         }));
     }
 }
@@ -256,7 +254,7 @@ fn an_initiator_with_another_identity_is_told_and_left_with_nothing() {
         )),
         Some((
             Code::IdentityMismatch,
-            "tunnel expects keyid:010203",
+            "tunnel expects key-id:0x010203",
             "peer identifies itself as 192.0.2.1",
         )),
     );

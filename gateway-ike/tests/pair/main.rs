@@ -6,6 +6,7 @@ mod aggressive;
 mod attacks;
 mod diagnosis;
 mod establish;
+mod field;
 mod life;
 mod net;
 mod node;
