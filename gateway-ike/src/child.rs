@@ -109,6 +109,13 @@ impl Children {
         self.by_id.get_mut(&id)
     }
 
+    /// An IKE SA takes over what another has negotiated.
+    pub(crate) fn move_to(&mut self, old: SaKey, new: SaKey) {
+        for child in self.by_id.values_mut().filter(|child| child.ike == old) {
+            child.ike = new;
+        }
+    }
+
     pub(crate) fn ids(&self) -> Vec<ChildId> {
         self.by_id.keys().copied().collect()
     }

@@ -23,6 +23,8 @@ pub enum Code {
     UnknownPeer,
     /// The peer wants an exchange that the tunnel does not allow.
     ExchangeRefused,
+    /// The peer does not speak the version of IKE that the tunnel initiates.
+    VersionMismatch,
     /// A message contradicts the protocol.
     Malformed,
     /// The peer sent an error notification that says no more.
@@ -35,7 +37,7 @@ pub enum Code {
 
 impl Code {
     /// All codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoResponse,
         Self::IkeProposalMismatch,
         Self::EspProposalMismatch,
@@ -45,6 +47,7 @@ impl Code {
         Self::IdentityMismatch,
         Self::UnknownPeer,
         Self::ExchangeRefused,
+        Self::VersionMismatch,
         Self::Malformed,
         Self::PeerRefused,
         Self::PeerDead,
@@ -63,6 +66,7 @@ impl Code {
             Self::IdentityMismatch => "identity_mismatch",
             Self::UnknownPeer => "unknown_peer",
             Self::ExchangeRefused => "exchange_refused",
+            Self::VersionMismatch => "version_mismatch",
             Self::Malformed => "malformed",
             Self::PeerRefused => "peer_refused",
             Self::PeerDead => "peer_dead",

@@ -2,6 +2,7 @@
 
 mod children;
 mod commands;
+mod cookies;
 mod datagram;
 mod ends;
 mod established;
@@ -9,6 +10,7 @@ mod jobs;
 mod reports;
 mod timeouts;
 mod v1;
+mod v2;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,7 @@ use crate::policy::{RekeyPolicy, RetransmitPolicy};
 use crate::timer::Timers;
 use crate::tunnel::Tunnel;
 use crate::wire::IkeSpi;
+use cookies::Cookies;
 use reports::Reports;
 
 /// Settings of the engine that concern all tunnels.
@@ -50,7 +53,9 @@ pub struct EndpointConfig {
     pub max_half_open: u32,
     /// The same for each source address.
     pub max_half_open_per_source: u32,
-    /// Child SAs per tunnel and selector pair, beyond which the peer's Quick Modes are refused.
+    /// Half-open attempts in all, from which on IKEv2 initiators have to repeat a cookie first (RFC 7296 section 2.6).
+    pub cookie_threshold: u32,
+    /// Child SAs per tunnel and selector pair, beyond which the peer gets no more.
     pub max_children_per_pair: u32,
 }
 
@@ -66,6 +71,7 @@ impl EndpointConfig {
             half_open_timeout: Duration::from_secs(30),
             max_half_open: 1000,
             max_half_open_per_source: 8,
+            cookie_threshold: 100,
             max_children_per_pair: 16,
         }
     }
@@ -78,6 +84,10 @@ enum Timer {
     Phase1(SaKey),
     /// Quick Mode: send again, or forget a finished one.
     QuickMode(SaKey, u32),
+    /// IKEv2: send our request again; as responder of a set-up give up.
+    V2Request(SaKey),
+    /// Authenticate anew.
+    Reauth(SaKey),
     /// Negotiate a successor.
     IkeRekey(SaKey),
     /// A successor is in use: tell the peer that this one is gone. Or the peer has said so, and what it says besides may still come.
@@ -90,6 +100,8 @@ enum Timer {
     Dpd(ConnectionId),
     /// Bring up what shall always be up.
     Retry(ConnectionId),
+    /// Ask for a Child SA once more.
+    Want(ConnectionId, PairIndex),
     /// The peer has had time to install its half.
     ChildSettle(ChildId),
     /// Negotiate a successor.
@@ -121,6 +133,7 @@ pub struct Endpoint {
     child_owners: BTreeMap<ChildId, ConnectionId>,
     inbound_spis: BTreeSet<Spi>,
     timers: Timers<Timer>,
+    cookies: Cookies,
     jobs: Jobs<jobs::JobOwner>,
     outbox: Outbox,
     reports: Reports,
@@ -143,6 +156,7 @@ impl Endpoint {
             child_owners: BTreeMap::new(),
             inbound_spis: BTreeSet::new(),
             timers: Timers::new(),
+            cookies: Cookies::default(),
             jobs: Jobs::new(),
             outbox: Outbox::default(),
             reports: Reports::default(),
@@ -179,6 +193,13 @@ impl Endpoint {
     /// A Child SA comes near its limit of octets or sequence numbers: negotiate its successor.
     pub fn rekey_child(&mut self, now: Instant, child: ChildId) {
         self.on_rekey_child(now, child);
+    }
+
+    /// Negotiates the successor of a tunnel's IKE SA ahead of time.
+    pub fn rekey_ike(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(key) = self.tunnels.get(&id).and_then(Tunnel::current_sa) {
+            self.on_ike_rekey(now, key);
+        }
     }
 
     /// Authenticated ESP of the peer came in: there is no need to ask whether it is there.

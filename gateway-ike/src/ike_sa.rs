@@ -9,6 +9,7 @@ use crate::path::{NAT_T_PORT, NatSides, Path};
 use crate::policy::RetransmitPolicy;
 use crate::tunnel::Want;
 use crate::v1::isakmp_sa::{Established, IsakmpSa};
+use crate::v2::ike_sa::V2Sa;
 use crate::wire::IkeSpi;
 use crate::wire::v1::NatNumbering;
 
@@ -75,6 +76,7 @@ pub(crate) struct Up {
 #[derive(Debug)]
 pub(crate) enum State {
     V1(IsakmpSa),
+    V2(Box<V2Sa>),
 }
 
 /// Whether an IKE SA takes another negotiation of ours.
@@ -100,12 +102,28 @@ impl IkeSa {
     pub(crate) const fn v1(&self) -> Option<&IsakmpSa> {
         match &self.state {
             State::V1(sa) => Some(sa),
+            State::V2(_) => None,
         }
     }
 
     pub(crate) const fn v1_mut(&mut self) -> Option<&mut IsakmpSa> {
         match &mut self.state {
             State::V1(sa) => Some(sa),
+            State::V2(_) => None,
+        }
+    }
+
+    pub(crate) fn v2(&self) -> Option<&V2Sa> {
+        match &self.state {
+            State::V1(_) => None,
+            State::V2(sa) => Some(sa),
+        }
+    }
+
+    pub(crate) fn v2_mut(&mut self) -> Option<&mut V2Sa> {
+        match &mut self.state {
+            State::V1(_) => None,
+            State::V2(sa) => Some(sa),
         }
     }
 
@@ -122,6 +140,7 @@ impl IkeSa {
     pub(crate) fn room(&self) -> Room {
         match &self.state {
             State::V1(sa) => sa.room(),
+            State::V2(sa) => sa.room(),
         }
     }
 
@@ -132,22 +151,23 @@ impl IkeSa {
 
     /// What we are negotiating Child SAs for.
     pub(crate) fn wants(&self) -> impl Iterator<Item = Want> {
-        match &self.state {
-            State::V1(sa) => sa.wants(),
-        }
+        let v1 = self.v1().into_iter().flat_map(IsakmpSa::wants);
+        v1.chain(self.v2().and_then(V2Sa::wants))
     }
 
     /// A peer's attempt that has not proven anything.
-    pub(crate) const fn is_half_open(&self) -> bool {
+    pub(crate) fn is_half_open(&self) -> bool {
         match &self.state {
             State::V1(sa) => !self.initiator && sa.is_negotiating(),
+            State::V2(sa) => sa.is_half_open(),
         }
     }
 
     /// A peer's attempt that has come no further than our first answer: it is the most likely to be forged.
-    pub(crate) const fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         match &self.state {
             State::V1(sa) => sa.is_fresh(),
+            State::V2(sa) => sa.is_fresh(),
         }
     }
 
@@ -172,6 +192,7 @@ impl IkeSa {
             initiator: self.initiator,
             state: match &self.state {
                 State::V1(sa) => sa.state(),
+                State::V2(sa) => sa.state(),
             },
             idle: now.saturating_duration_since(self.heard),
         }

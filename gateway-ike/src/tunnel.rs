@@ -38,6 +38,8 @@ pub(crate) struct Tunnel {
     pub(crate) heard: Instant,
     /// Pairs that were up when the peer was found dead, and that [`crate::config::DpdAction::Restart`] brings back.
     pub(crate) restarting: BTreeSet<PairIndex>,
+    /// Whether both ends were seen to mean the same PFS, or to be tried: see `probe_pfs`.
+    pub(crate) pfs_probed: bool,
     failures: u32,
 }
 
@@ -51,6 +53,7 @@ impl Tunnel {
             initiating: None,
             heard: now,
             restarting: BTreeSet::new(),
+            pfs_probed: false,
             failures: 0,
         }
     }

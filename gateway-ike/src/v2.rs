@@ -4,11 +4,21 @@
 //! [`nat_detection`] and [`cookie`] are what their names say. Nothing here knows an exchange or holds state beyond one message.
 
 pub mod auth;
+pub(crate) mod channel;
+pub(crate) mod child_sa;
 pub mod cookie;
+pub(crate) mod create_child_sa;
+pub(crate) mod ike_auth;
+pub(crate) mod ike_intermediate;
+pub(crate) mod ike_sa;
+pub(crate) mod ike_sa_init;
 pub mod keys;
 pub mod nat_detection;
 pub mod proposal;
+pub(crate) mod refusal;
+pub(crate) mod rekey_ike_sa;
 pub mod selectors;
+pub(crate) mod setup;
 pub mod sk;
 
 /// Who sent the first message of the IKE SA. It keeps the role for the IKE SA's life, whoever starts later exchanges.

@@ -6,9 +6,10 @@ use super::{Endpoint, Timer};
 use crate::child::{Child, NewChild, Use};
 use crate::config::ConnectionId;
 use crate::event::{ChildId, ChildSa, Event};
-use crate::ike_sa::{SaKey, State};
+use crate::ike_sa::SaKey;
 use crate::path::Path;
 use crate::v1::informational::delete_esp;
+use crate::v2::ike_sa::Task;
 use gateway_common::Spi;
 
 /// How long the peer has for installing its half of a Child SA after message 3, at least and at most, while packets wait for it.
@@ -171,8 +172,8 @@ impl Endpoint {
         }
     }
 
-    /// Removes a Child SA and tells the peer.
-    pub(super) fn delete_child(&mut self, id: ChildId) {
+    /// Tells the peer that a Child SA ends. IKEv1 removes it at once, IKEv2 when the peer has answered.
+    pub(super) fn delete_child(&mut self, now: Instant, id: ChildId) {
         let Some(tunnel) = self
             .child_owners
             .get(&id)
@@ -180,21 +181,17 @@ impl Endpoint {
         else {
             return;
         };
-        let current = tunnel
-            .current_sa()
-            .and_then(|key| Some((key, self.sas.get(&key)?)));
-        match (current, tunnel.children.find(id)) {
-            (Some((key, sa)), Some(child)) => match sa.state {
-                State::V1(_) => {
-                    let inbound = child.inbound;
-                    self.send_informational(key, |_| delete_esp(&[inbound]).collect());
-                    self.remove_child(id);
-                }
-            },
-            (None, _) | (_, None) => {
-                self.remove_child(id);
-            }
+        let Some(child) = tunnel.children.find(id) else {
+            return;
+        };
+        let (ike, inbound) = (child.ike, child.inbound);
+        if self.is_v2_established(ike) {
+            return self.request(now, ike, Task::DeleteChild(id, inbound));
         }
+        if let Some(key) = tunnel.current_sa() {
+            self.send_informational(key, |_| delete_esp(&[inbound]).collect());
+        }
+        self.remove_child(id);
     }
 
     /// Removes a Child SA from the books and tells the driver. Returns whether it was the one that sealed.

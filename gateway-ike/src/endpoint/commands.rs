@@ -17,6 +17,9 @@ impl Endpoint {
         if let Some(old) = self.tunnels.get(&id).map(|tunnel| Arc::clone(&tunnel.config)) {
             if !keeps_sas(&old, &config) {
                 self.end_tunnel(now, id, Farewell::Say);
+                if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                    tunnel.pfs_probed = false;
+                }
             }
             self.by_peer.remove(&(old.local, old.peer));
         }

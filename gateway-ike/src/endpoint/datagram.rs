@@ -20,12 +20,11 @@ impl Endpoint {
             self.drop_datagram("no spi of the initiator");
             return;
         }
+        if header.version.major == Version::V2.major {
+            return self.on_v2_datagram(now, path, &header, body, datagram);
+        }
         if header.version.major != Version::V1.major {
-            if header.responder_spi.is_zero() {
-                self.refuse_exchange(now, path, "peer starts ikev2");
-            }
-            self.drop_datagram("another major version");
-            return;
+            return self.drop_datagram("another major version");
         }
         if is_fragment(&header) {
             return self.on_fragment(now, path, &header, body);

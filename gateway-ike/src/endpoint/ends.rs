@@ -7,6 +7,7 @@ use crate::config::{ConnectionId, DpdAction};
 use crate::event::{ChildId, Event};
 use crate::ike_sa::{IkeSa, SaKey, State};
 use crate::v1::informational::delete_esp;
+use crate::v2::ike_sa::V2Sa;
 use gateway_common::Spi;
 
 /// Whether the peer is told that SAs end.
@@ -65,6 +66,9 @@ impl Endpoint {
         if farewell == Farewell::Say {
             self.say_farewell(key, &[]);
         }
+        if let Some(sa) = self.sas.get(&key).filter(|sa| sa.v2().is_some()) {
+            self.remove_children_of(now, sa.connection, key);
+        }
         let Some(sa) = self.forget_sa(key) else { return };
         let Some(tunnel) = self.tunnels.get_mut(&sa.connection) else {
             return;
@@ -115,6 +119,7 @@ impl Endpoint {
     /// Tells the peer that these Child SAs (by our inbound SPIs) and the IKE SA end.
     pub(super) fn say_farewell(&mut self, key: SaKey, children: &[Spi]) {
         match self.sas.get(&key).map(|sa| &sa.state) {
+            Some(State::V2(_)) => self.say_v2_farewell(key),
             Some(State::V1(_)) => self.send_informational(key, |established| {
                 delete_esp(children).chain([established.keys.delete()]).collect()
             }),
@@ -132,12 +137,17 @@ impl Endpoint {
         }
         for timer in [
             Timer::Phase1(key),
+            Timer::V2Request(key),
+            Timer::Reauth(key),
             Timer::IkeRekey(key),
             Timer::IkeDelete(key),
             Timer::IkeEnd(key),
             Timer::Keepalive(key),
         ] {
             self.timers.clear(timer);
+        }
+        if let Some(spi) = sa.v2().and_then(V2Sa::reserved_spi) {
+            self.inbound_spis.remove(&spi);
         }
         if let Some(established) = sa.phase_2() {
             for &message_id in established.quick_modes.keys() {

@@ -26,6 +26,12 @@ pub(super) enum JobOwner {
     Phase1(SaKey),
     /// The Quick Mode with this Message ID.
     QuickMode(SaKey, u32),
+    /// The set-up of an IKE SA of IKEv2.
+    V2Setup(SaKey),
+    /// Our request on an IKE SA of IKEv2.
+    V2Exchange(SaKey),
+    /// The peer's request on an IKE SA of IKEv2.
+    V2Answer(SaKey),
 }
 
 impl JobOwner {
@@ -33,6 +39,7 @@ impl JobOwner {
     const fn sa(self) -> SaKey {
         match self {
             Self::Phase1(key) | Self::QuickMode(key, _) => key,
+            Self::V2Setup(key) | Self::V2Exchange(key) | Self::V2Answer(key) => key,
         }
     }
 }
@@ -65,6 +72,9 @@ impl Endpoint {
         match owner {
             JobOwner::Phase1(key) => self.on_phase_1_job(now, key, done),
             JobOwner::QuickMode(key, message_id) => self.on_quick_mode_job(now, key, message_id, done),
+            JobOwner::V2Setup(key) => self.on_setup_job(now, key, done),
+            JobOwner::V2Exchange(key) => self.on_exchange_job(now, key, done),
+            JobOwner::V2Answer(key) => self.on_answer_job(now, key, done),
         }
     }
 }

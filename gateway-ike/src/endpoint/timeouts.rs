@@ -7,6 +7,7 @@ use super::{Endpoint, Timer};
 use crate::config::ConnectionId;
 use crate::event::{ChildId, Transmit, TransmitKind};
 use crate::ike_sa::{SaKey, State};
+use crate::v2::ike_sa::Task;
 
 /// NAT-keepalive (RFC 3948 section 2.3).
 const KEEPALIVE: [u8; 1] = [0xff];
@@ -17,6 +18,9 @@ impl Endpoint {
             match timer {
                 Timer::Phase1(key) => self.on_phase_1_timer(now, key),
                 Timer::QuickMode(key, message_id) => self.on_quick_mode_timer(now, key, message_id),
+                Timer::V2Request(key) => self.on_v2_request_timer(now, key),
+                Timer::Reauth(key) => self.on_reauth_timer(now, key),
+                Timer::Want(connection, pair) => self.on_initiate(now, connection, pair),
                 Timer::IkeRekey(key) => self.on_ike_rekey(now, key),
                 Timer::IkeDelete(key) => self.on_ike_delete(now, key),
                 Timer::IkeEnd(key) => self.end_sa(now, key, Farewell::Say),
@@ -25,14 +29,14 @@ impl Endpoint {
                 Timer::Retry(connection) => self.on_retry_timer(now, connection),
                 Timer::ChildSettle(child) => self.confirm(now, child),
                 Timer::ChildRekey(child) => self.on_rekey_child(now, child),
-                Timer::ChildDelete(child) => self.delete_child(child),
+                Timer::ChildDelete(child) => self.delete_child(now, child),
                 Timer::ChildEnd(child) => self.on_child_end(now, child),
             }
         }
     }
 
     /// Time for a successor. An IKE SA that protects nothing is left to its end.
-    fn on_ike_rekey(&mut self, now: Instant, key: SaKey) {
+    pub(super) fn on_ike_rekey(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.sas.get(&key) else { return };
         let connection = sa.connection;
         let Some(tunnel) = self.tunnels.get(&connection) else {
@@ -42,6 +46,7 @@ impl Endpoint {
         if tunnel.config.may_initiate && needed && tunnel.current_sa() == Some(key) {
             match sa.state {
                 State::V1(_) => self.start_phase_1(now, connection, Some(key)),
+                State::V2(_) => self.request(now, key, Task::RekeyIke),
             }
         }
     }
@@ -49,6 +54,7 @@ impl Endpoint {
     fn on_ike_delete(&mut self, now: Instant, key: SaKey) {
         match self.sas.get(&key).map(|sa| &sa.state) {
             Some(State::V1(_)) => self.on_isakmp_delete(now, key),
+            Some(State::V2(_)) => self.on_v2_ike_delete(now, key),
             None => {}
         }
     }
@@ -62,6 +68,7 @@ impl Endpoint {
         };
         match self.sas.get(&key).map(|sa| &sa.state) {
             Some(State::V1(_)) => self.on_isakmp_dpd(now, connection, key, dpd.delay),
+            Some(State::V2(_)) => self.on_v2_dpd(now, connection, key, dpd.delay),
             None => {}
         }
     }
@@ -84,7 +91,9 @@ impl Endpoint {
             return;
         };
         let was_current = self.is_current(connection, child);
-        self.delete_child(child);
+        self.hand_over(now, child);
+        self.delete_child(now, child);
+        self.remove_child(child);
         if was_current {
             self.note(
                 connection,
@@ -94,7 +103,7 @@ impl Endpoint {
         }
     }
 
-    fn is_current(&self, connection: ConnectionId, child: ChildId) -> bool {
+    pub(super) fn is_current(&self, connection: ConnectionId, child: ChildId) -> bool {
         self.tunnels
             .get(&connection)
             .and_then(|tunnel| tunnel.children.find(child))

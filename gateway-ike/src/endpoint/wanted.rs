@@ -14,7 +14,8 @@ impl Endpoint {
     pub(super) fn start_ike_sa(&mut self, now: Instant, connection: ConnectionId, replaces: Option<SaKey>) {
         match self.config_of(connection).map(|config| config.version) {
             Some(IkeVersion::V1) => self.start_phase_1(now, connection, replaces),
-            Some(IkeVersion::V2 | IkeVersion::Any) | None => {}
+            Some(IkeVersion::V2 | IkeVersion::Any) => self.start_ike_sa_init(now, connection, replaces),
+            None => {}
         }
     }
 
@@ -54,6 +55,7 @@ impl Endpoint {
             }
             match self.sas.get(&key).map(|sa| &sa.state) {
                 Some(State::V1(_)) => self.start_quick_mode(now, key, want),
+                Some(State::V2(_)) => self.start_create_child(now, key, want),
                 None => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::crypto::RandomSource;
 use crate::ike_sa::Spis;
-use crate::wire::v2::{Fragment, Message, MessageBuilder, Payload};
+use crate::wire::v2::{Message, MessageBuilder, Payload};
 use crate::wire::{ExchangeType, Flags, Header};
 
 use super::Role;
@@ -42,7 +42,7 @@ pub(crate) enum Arrival {
     /// A whole message.
     Whole(Received),
     /// An authentic fragment; others are missing.
-    Piece(Fragment),
+    Piece,
 }
 
 impl Received {
@@ -80,7 +80,11 @@ impl Channel {
             Role::Initiator => Flags::INITIATOR,
             Role::Responder => Flags::NONE,
         };
-        let flags = if response { role.with(Flags::RESPONSE) } else { role };
+        let flags = if response {
+            role.with(Flags::RESPONSE)
+        } else {
+            role
+        };
         MessageBuilder::new(
             self.spis.initiator,
             self.spis.responder,
@@ -145,7 +149,7 @@ impl Channel {
                 header: *header,
                 content,
             })),
-            Ok(None) => Ok(Arrival::Piece(fragment)),
+            Ok(None) => Ok(Arrival::Piece),
             Err(_error) => Err(Refusal::Drop("fragments that do not fit together")),
         }
     }

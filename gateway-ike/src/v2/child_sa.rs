@@ -182,7 +182,9 @@ fn refused_by_peer(
             )
         }
         // The first Child SA had no key exchange of its own and came up, so the algorithms fit.
-        NotifyType::INVALID_KE_PAYLOAD | NotifyType::NO_PROPOSAL_CHOSEN if with_pfs => pfs_mismatch(config, peer),
+        NotifyType::INVALID_KE_PAYLOAD | NotifyType::NO_PROPOSAL_CHOSEN if with_pfs => {
+            pfs_mismatch(config, peer)
+        }
         NotifyType::INVALID_KE_PAYLOAD => pfs_mismatch(config, peer),
         NotifyType::NO_PROPOSAL_CHOSEN => Diagnosis {
             peer,

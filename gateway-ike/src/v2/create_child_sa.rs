@@ -25,8 +25,8 @@ use super::setup::nonce;
 /// The peer has replaced the same SA at the same time (RFC 7296 section 2.8.1).
 #[derive(Debug)]
 pub(crate) struct Collision<T> {
-    /// What the peer's exchange made.
-    pub(crate) theirs: T,
+    /// What the peer's exchange made; `None` while that is being computed.
+    pub(crate) theirs: Option<T>,
     /// The lower of its two nonces.
     pub(crate) lowest_nonce: Vec<u8>,
 }
@@ -147,8 +147,10 @@ impl AwaitAnswer {
     ) -> Result<Accepted, Diagnosis> {
         let terms = EspTerms::in_create_child_sa(config);
         let agreed = child_sa::judge_answer(config, terms, self.asked.want, self.asked.spi, message)?;
-        let nonce_r = message.nonce().ok_or_else(|| malformed("an answer without nonce"))?;
-        if nonce_r == self.nonce_i {
+        let nonce_r = message
+            .nonce()
+            .ok_or_else(|| malformed("an answer without nonce"))?;
+        if *nonce_r == self.nonce_i {
             return Err(malformed("our own nonce"));
         }
         let nonces = Nonces {
@@ -202,6 +204,12 @@ pub(crate) struct Request {
     pub(crate) replaces: Option<ChildId>,
 }
 
+impl Request {
+    pub(crate) fn lowest_nonce(&self) -> &[u8] {
+        self.nonces.lowest()
+    }
+}
+
 /// What an acceptable request makes: the Child SA, and the payloads of the answer.
 pub(crate) type Answered = (Made, Vec<Payload>);
 
@@ -220,7 +228,9 @@ impl Request {
             diagnosis: malformed(what),
             notify: NotifyPayload::new(NotifyType::INVALID_SYNTAX, Vec::new()),
         };
-        let nonce_i = message.nonce().ok_or_else(|| invalid("a request without nonce"))?;
+        let nonce_i = message
+            .nonce()
+            .ok_or_else(|| invalid("a request without nonce"))?;
         let public_i = match (agreed.choice.group, message.ke()) {
             (None, _) => None,
             (Some(group), Some(ke)) if ke.group == group.number() => {
@@ -266,10 +276,14 @@ impl Request {
             Some(done) => Some(
                 done.into_responded()
                     .ok_or_else(|| malformed("nothing"))?
-                    .map_err(|error| malformed(&format!("a key exchange payload that is invalid: {error}")))?,
+                    .map_err(|error| {
+                        malformed(&format!("a key exchange payload that is invalid: {error}"))
+                    })?,
             ),
         };
-        let (public, shared) = response.map(|response| (response.public, response.shared)).unzip();
+        let (public, shared) = response
+            .map(|response| (response.public, response.shared))
+            .unzip();
         let [sa, ts_i, ts_r] = self.payloads;
         let group = self.public_i.map(|(group, _)| group);
         let payloads = [sa, Payload::Nonce(self.nonces.r.clone())]

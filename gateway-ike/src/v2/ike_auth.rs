@@ -10,7 +10,7 @@ pub(crate) mod responder;
 
 use std::net::IpAddr;
 
-use crate::config::{ConnectionConfig, IkeProposal, Identity};
+use crate::config::{ConnectionConfig, Identity, IkeProposal};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::path::NatSides;
 use crate::wire::IdType;
@@ -64,7 +64,10 @@ fn to_payload(identity: &Identity) -> IdPayload {
 /// Whether the wire's identity is the configured one. Names compare as DNS names do.
 fn matches(identity: &Identity, theirs: &IdPayload) -> bool {
     let named = |id_type, name: &str| {
-        theirs.id_type == id_type && theirs.name().is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+        theirs.id_type == id_type
+            && theirs
+                .name()
+                .is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
     };
     match identity {
         Identity::Ipv4(address) => theirs.address() == Some(IpAddr::V4(*address)),
@@ -109,7 +112,10 @@ fn judge_proof(
         Err(AuthError::NotAuthentic) => {
             return Err(failed(Diagnosis::new(
                 Code::PskMismatch,
-                format!("tunnel expects {} to prove the configured pre-shared key", config.peer_id),
+                format!(
+                    "tunnel expects {} to prove the configured pre-shared key",
+                    config.peer_id
+                ),
                 format!("peer {} proves another one", describe(theirs)),
                 "make the pre-shared key the same on both sides: a blank or a line end at its end counts",
             )));
@@ -133,7 +139,12 @@ fn describe(id: &IdPayload) -> String {
     }
     id.name().map_or_else(
         || {
-            let octets: String = id.data.iter().take(32).map(|octet| format!("{octet:02x}")).collect();
+            let octets: String = id
+                .data
+                .iter()
+                .take(32)
+                .map(|octet| format!("{octet:02x}"))
+                .collect();
             format!("{}:{octets}", id.id_type)
         },
         str::to_owned,

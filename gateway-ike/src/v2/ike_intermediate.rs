@@ -65,7 +65,10 @@ impl AwaitAnswer {
     pub(crate) fn judge(&self, received: &Received) -> Result<Vec<u8>, Refusal> {
         let message = received.message()?;
         if let Some(error) = message.error() {
-            return Err(invalid_syntax(&format!("{} to ike_intermediate", error.notify_type)));
+            return Err(invalid_syntax(&format!(
+                "{} to ike_intermediate",
+                error.notify_type
+            )));
         }
         let group = self.private.group();
         match message.ke() {
@@ -73,7 +76,9 @@ impl AwaitAnswer {
                 group.check_response(&ke.data).map_err(invalid_public)?;
                 Ok(ke.data.clone())
             }
-            Some(_) | None => Err(invalid_syntax("ike_intermediate without the key exchange that was agreed on")),
+            Some(_) | None => Err(invalid_syntax(
+                "ike_intermediate without the key exchange that was agreed on",
+            )),
         }
     }
 
@@ -97,6 +102,10 @@ impl Agreeing {
 }
 
 impl Responding {
+    pub(crate) const fn message_id(&self) -> u32 {
+        self.message_id
+    }
+
     /// Judges an authentic request, and starts to answer it.
     pub(crate) fn judge(keyed: &Keyed, received: &Received) -> Result<(DhGroup, Vec<u8>), Refusal> {
         let message = received.message()?;
@@ -108,7 +117,9 @@ impl Responding {
                 group.check(&ke.data).map_err(invalid_public)?;
                 Ok((group, ke.data.clone()))
             }
-            Some(_) | None => Err(invalid_syntax("ike_intermediate without the key exchange that was agreed on")),
+            Some(_) | None => Err(invalid_syntax(
+                "ike_intermediate without the key exchange that was agreed on",
+            )),
         }
     }
 

@@ -152,8 +152,6 @@ pub(crate) enum Step {
     DeleteIke,
     /// INFORMATIONAL without payloads: is the peer there?
     Liveness,
-    /// INFORMATIONAL with a notification.
-    Notify,
 }
 
 /// What the peer's exchange made of the Child SA that we are replacing ourselves.
@@ -166,15 +164,13 @@ pub(crate) enum Task {
     DeleteChild(ChildId, Spi),
     DeleteIke,
     Liveness,
-    /// The peer sends ESP that belongs to no SA of ours (RFC 7296 section 1.5).
-    InvalidSpi(Spi),
 }
 
 /// A request of the peer that waits for a key exchange.
 #[derive(Debug)]
 pub(crate) enum Answering {
     Child(Box<create_child_sa::Request>),
-    Ike(Box<rekey_ike_sa::Request>, SaKey),
+    Ike(Box<rekey_ike_sa::Request>),
 }
 
 impl Established {
@@ -263,8 +259,7 @@ impl Established {
             | Step::IkeAgreeing(_)
             | Step::DeleteChildren(_)
             | Step::DeleteIke
-            | Step::Liveness
-            | Step::Notify => None,
+            | Step::Liveness => None,
         }
     }
 
@@ -282,8 +277,7 @@ impl Established {
             | Step::IkeAgreeing(_)
             | Step::DeleteChildren(_)
             | Step::DeleteIke
-            | Step::Liveness
-            | Step::Notify => None,
+            | Step::Liveness => None,
         }
     }
 }
@@ -364,6 +358,7 @@ impl V2Sa {
                 | Stage::AwaitIntermediate(_)
                 | Stage::IntermediateResponding(_)
                 | Stage::AwaitAuth(_)
+                | Stage::Ended
         )
     }
 

@@ -22,7 +22,10 @@ fn key_exchange<'m>(message: &'m Message<'_>) -> Result<(&'m KePayload, &'m [u8]
 
 /// "Use this group" (RFC 7296 section 1.2).
 pub(crate) fn invalid_ke(group: DhGroup) -> NotifyPayload {
-    NotifyPayload::new(NotifyType::INVALID_KE_PAYLOAD, group.number().to_be_bytes().to_vec())
+    NotifyPayload::new(
+        NotifyType::INVALID_KE_PAYLOAD,
+        group.number().to_be_bytes().to_vec(),
+    )
 }
 
 /// The group that an INVALID_KE_PAYLOAD asks for.
@@ -33,5 +36,7 @@ pub(crate) fn wanted_group(notify: &NotifyPayload) -> Option<DhGroup> {
 
 /// A public value that is not worth a job. P8: most are found out without any arithmetic.
 pub(crate) fn invalid_public(error: DhError) -> Refusal {
-    Refusal::Report(malformed(&format!("a key exchange payload that is invalid: {error}")))
+    Refusal::Report(malformed(&format!(
+        "a key exchange payload that is invalid: {error}"
+    )))
 }

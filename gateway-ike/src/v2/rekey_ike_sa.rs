@@ -99,7 +99,11 @@ impl AwaitAnswer {
     }
 
     /// Once more with another group.
-    pub(crate) fn on_group(self, group: DhGroup, rng: &mut impl RandomSource) -> (Generating, KeyExchangeJob) {
+    pub(crate) fn on_group(
+        self,
+        group: DhGroup,
+        rng: &mut impl RandomSource,
+    ) -> (Generating, KeyExchangeJob) {
         let mut tried = self.tried;
         tried.push(group);
         let step = Generating { spi: self.spi, tried };
@@ -130,7 +134,7 @@ impl AwaitAnswer {
             .filter(|ke| ke.group == group.number() && group.check_response(&ke.data).is_ok())
             .filter(|_| choice.proposal.group == group)
             .ok_or_else(|| missing("the key exchange that was agreed on"))?;
-        if nonce_r == self.nonce_i {
+        if *nonce_r == self.nonce_i {
             return Err(malformed("our own nonce"));
         }
         let responder = peer_spi(&choice.peer_spi).ok_or_else(|| missing("spi"))?;
@@ -153,7 +157,14 @@ impl AwaitAnswer {
 impl Agreeing {
     pub(crate) fn on_agreed(self, done: KeyExchangeDone, old: &Channel) -> Result<Successor, Diagnosis> {
         let shared = agreed(done)?;
-        successor(old, Role::Initiator, self.spis, self.proposal, self.nonces, &shared)
+        successor(
+            old,
+            Role::Initiator,
+            self.spis,
+            self.proposal,
+            self.nonces,
+            &shared,
+        )
     }
 }
 
@@ -212,6 +223,10 @@ impl Request {
             },
             public_i: ke.data.clone(),
         })
+    }
+
+    pub(crate) fn lowest_nonce(&self) -> &[u8] {
+        self.nonces.lowest()
     }
 
     pub(crate) fn job(&self, rng: &mut impl RandomSource) -> KeyExchangeJob {

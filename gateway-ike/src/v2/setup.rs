@@ -7,13 +7,13 @@ use crate::path::{NatSides, Path};
 use crate::wire::v2::{Message, NotifyPayload, NotifyType, Payload};
 use crate::wire::{ExchangeType, Flags, Header};
 
+use super::Role;
 use super::auth::{IntAuth, SignedOctets};
 use super::channel::Channel;
 use super::keys::{Contributions, IkeKeys};
 use super::nat_detection;
 use super::refusal::Refusal;
 use super::sk::{Opened, SkAlgorithms, SkError};
-use super::{Role, sk};
 
 /// Octets of our nonces: at least half of the largest PRF key (RFC 7296 section 2.10).
 const NONCE_LEN: usize = 32;
@@ -55,7 +55,12 @@ impl Extensions {
                 cx.rng.fill(&mut octets);
                 local.set_ip(octets.into());
             }
-            payloads.extend(nat_detection::payloads(spi_i, spi_r, local.into(), cx.path.peer.into()));
+            payloads.extend(nat_detection::payloads(
+                spi_i,
+                spi_r,
+                local.into(),
+                cx.path.peer.into(),
+            ));
         }
         if cx.config.fragmentation && theirs.is_none_or(|theirs| theirs.fragmentation) {
             payloads.push(Payload::notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED));
@@ -76,7 +81,9 @@ impl Extensions {
                 peer: nat.peer,
             }),
             fragmentation: config.fragmentation
-                && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some(),
+                && message
+                    .notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED)
+                    .is_some(),
             intermediate: message
                 .notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED)
                 .is_some(),
@@ -140,7 +147,8 @@ impl Keyed {
     /// Notes a message of IKE_INTERMEDIATE, so that AUTH covers it.
     pub(crate) fn note_intermediate(&mut self, sender: Role, header: &Header, content: &Opened) {
         let keys = &self.channel.keys;
-        self.int_auth.add(self.proposal.hash, keys.sk_p(sender), sender, header, content);
+        self.int_auth
+            .add(self.proposal.hash, keys.sk_p(sender), sender, header, content);
     }
 
     /// Puts a message of IKE_INTERMEDIATE together, noted for AUTH.
@@ -158,7 +166,7 @@ impl Keyed {
                 .payloads(payloads)
         };
         let (header, chain) = start()?.into_parts();
-        let content = sk::Opened {
+        let content = Opened {
             first: header.next_payload,
             chain,
         };

@@ -13,3 +13,4 @@ mod node;
 mod rekey;
 mod setup;
 mod storm;
+mod v2;

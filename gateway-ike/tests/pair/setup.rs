@@ -142,6 +142,14 @@ impl Setup {
         }
     }
 
+    /// Both ends speak IKEv2, with algorithms of this century.
+    pub(crate) fn v2() -> Self {
+        Self::new().both(|side| {
+            side.version = IkeVersion::V2;
+            side.ike = vec![ike(Encryption::Aes128Cbc, Hash::Sha2_256, DhGroup::Modp1024)];
+        })
+    }
+
     pub(crate) fn both(mut self, change: impl Fn(&mut Side)) -> Self {
         change(&mut self.a);
         change(&mut self.b);

@@ -272,7 +272,9 @@ impl Endpoint {
 
     fn on_advance(&mut self, now: Instant, key: SaKey, advance: Advance) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
-        let State::V1(isakmp) = &mut sa.state;
+        let State::V1(isakmp) = &mut sa.state else {
+            return;
+        };
         if let Phase::Negotiating(phase1) = &isakmp.phase {
             sa.spis = phase1.learned_spis().unwrap_or(sa.spis);
             if let Some(extensions) = phase1.learned_extensions() {

@@ -71,16 +71,24 @@ impl AwaitAnswer {
             });
         };
         let octets = message.raw(PayloadType::V2_ID_R).unwrap_or_default();
-        judge_proof(&self.keyed, config, (id, octets), message.auth(), self.keyed.next_id)
+        judge_proof(
+            &self.keyed,
+            config,
+            (id, octets),
+            message.auth(),
+            self.keyed.next_id,
+        )
     }
 
     /// The answer was accepted.
-    pub(crate) fn on_answer(
-        self,
-        message: &Message<'_>,
-        config: &ConnectionConfig,
-    ) -> Outcome {
-        let agreed = child_sa::judge_answer(config, EspTerms::in_ike_auth(config), self.want, self.spi, message);
+    pub(crate) fn on_answer(self, message: &Message<'_>, config: &ConnectionConfig) -> Outcome {
+        let agreed = child_sa::judge_answer(
+            config,
+            EspTerms::in_ike_auth(config),
+            self.want,
+            self.spi,
+            message,
+        );
         let (nonce_i, nonce_r) = self.keyed.nonces();
         let source = KeySource {
             nonce_i,

@@ -7,10 +7,10 @@ use crate::ike_sa::Spis;
 use crate::wire::v2::{KePayload, Message, MessageBuilder, NotifyPayload, NotifyType, Payload};
 use crate::wire::{ExchangeType, Flags, Header, IkeSpi};
 
+use super::super::Role;
 use super::super::proposal;
 use super::super::refusal::Refusal;
 use super::super::setup::{Extensions, Keyed, Said, StepCx, nonce};
-use super::super::Role;
 use super::{invalid_public, key_exchange, wanted_group};
 
 /// Cookies that are answered at once. One may be forged; further ones wait for the next retransmission.
@@ -73,7 +73,10 @@ struct SaidByBoth {
 }
 
 impl Generating {
-    pub(crate) fn start<R: RandomSource>(spi: IkeSpi, cx: &mut StepCx<'_, R>) -> Option<(Self, KeyExchangeJob)> {
+    pub(crate) fn start<R: RandomSource>(
+        spi: IkeSpi,
+        cx: &mut StepCx<'_, R>,
+    ) -> Option<(Self, KeyExchangeJob)> {
         let group = cx.config.ike_proposals.first()?.group;
         let step = Self {
             spi,
@@ -116,9 +119,11 @@ impl AwaitAnswer {
             initiator: self.start.spi,
             responder: IkeSpi::ZERO,
         };
-        let cookie = self.start.cookie.clone().map(|cookie| {
-            Payload::Notify(NotifyPayload::new(NotifyType::COOKIE, cookie))
-        });
+        let cookie = self
+            .start
+            .cookie
+            .clone()
+            .map(|cookie| Payload::Notify(NotifyPayload::new(NotifyType::COOKIE, cookie)));
         let ke = KePayload {
             group: self.group().number(),
             data: self.public.clone(),
@@ -128,7 +133,11 @@ impl AwaitAnswer {
             Payload::Ke(ke),
             Payload::Nonce(self.start.nonce.clone()),
         ];
-        let additional = cx.config.ike_proposals.iter().any(|ours| ours.additional.is_some());
+        let additional = cx
+            .config
+            .ike_proposals
+            .iter()
+            .any(|ours| ours.additional.is_some());
         let extensions = Extensions::payloads(spis, None, additional, cx);
         self.request = MessageBuilder::new(
             spis.initiator,
@@ -188,7 +197,9 @@ impl AwaitAnswer {
         }
         let extensions = Extensions::read(message, spis, cx.path, cx.config);
         if proposal.additional.is_some() && !extensions.intermediate {
-            return Err(Refusal::Drop("an additional key exchange without ike_intermediate"));
+            return Err(Refusal::Drop(
+                "an additional key exchange without ike_intermediate",
+            ));
         }
         Ok(Verdict::Accepted(Answer {
             spis,
@@ -215,7 +226,11 @@ impl AwaitAnswer {
                 || "peer wants a group that is unknown here".to_owned(),
                 |group| format!("peer wants {group}"),
             );
-            let ours: Vec<_> = config.ike_proposals.iter().map(|ours| ours.group.to_string()).collect();
+            let ours: Vec<_> = config
+                .ike_proposals
+                .iter()
+                .map(|ours| ours.group.to_string())
+                .collect();
             return Err(Refusal::Report(Diagnosis::new(
                 Code::IkeProposalMismatch,
                 format!("tunnel allows {}", ours.join(", ")),
