@@ -12,6 +12,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod fuzz;
 mod setup;
 mod shell;
 mod table;
@@ -49,6 +50,8 @@ enum Verb {
     Test(test::Options),
     /// Measure, and compare with strongSwan and plain forwarding.
     Bench(bench::Options),
+    /// Feed the parsers and the engines with what a fuzzer invents.
+    Fuzz(fuzz::Options),
     /// Check the rules that the compiler does not know: dependencies, unsafe, files, kernel ABI.
     Tidy,
     /// Compare the kernel ABI with its recorded version.
@@ -90,6 +93,7 @@ fn run(verb: Verb) -> Result<Outcome> {
         Verb::Demo(options) => demo::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Tidy => tidy::run(),
         Verb::AbiCheck(options) => tidy::abi::run(&options),
         Verb::Ci => ci::run(),

@@ -129,7 +129,20 @@ impl SkKeys {
         random: &mut impl RandomSource,
     ) -> Result<Vec<u8>, SkError> {
         let (header, chain) = message.into_parts();
-        self.seal_piece(&header, header.next_payload, None, &chain, random)
+        self.seal_chain(&header, &chain, random)
+    }
+
+    /// Seals octets that are a chain of payloads, or are to look like one. The header's next payload is the type of the first.
+    ///
+    /// # Errors
+    /// As [`SkKeys::seal`].
+    pub fn seal_chain(
+        &mut self,
+        header: &Header,
+        chain: &[u8],
+        random: &mut impl RandomSource,
+    ) -> Result<Vec<u8>, SkError> {
+        self.seal_piece(header, header.next_payload, None, chain, random)
     }
 
     /// Seals a message into one datagram if it has at most `limit` octets then, else into fragments of at most `limit` octets.
