@@ -50,7 +50,7 @@ struct Run {
     finding: Option<PathBuf>,
 }
 
-/// Runs the verb. Inputs that reach new code stay in `fuzz/target/corpus`; a finding is copied to `fuzz/artifacts`.
+/// Runs the verb. Inputs that reach new code stay in `fuzz/libfuzzer/target/corpus`; a finding is copied to `fuzz/libfuzzer/artifacts`.
 pub(crate) fn run(options: &Options) -> Result<Outcome> {
     let seconds = if options.smoke {
         SMOKE_SECONDS
@@ -90,13 +90,13 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
 }
 
 fn folder() -> PathBuf {
-    shell::root().join("fuzz")
+    shell::root().join("fuzz/libfuzzer")
 }
 
 /// The names of the files in `fuzz_targets`.
 fn targets() -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder().join("fuzz_targets")).context("fuzz/fuzz_targets")? {
+    for entry in fs::read_dir(folder().join("fuzz_targets")).context("fuzz/libfuzzer/fuzz_targets")? {
         let path = entry?.path();
         names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
     }
@@ -126,7 +126,7 @@ fn fuzz(target: &str, seconds: u64) -> Result<Run> {
     let mut command = Command::new(folder().join("target").join(TRIPLE).join("release").join(target));
     command
         .arg(&grown)
-        .arg(folder().join("corpus").join(target))
+        .arg(shell::root().join("fuzz/corpus").join(target))
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([

@@ -1,6 +1,6 @@
 //! What is fuzzed: one function for each target, from octets to nothing. A finding is a panic.
 //!
-//! libFuzzer calls them from `fuzz/fuzz_targets`; the corpora and everything that was ever found are replayed by an ordinary test.
+//! libFuzzer calls them from `fuzz/libfuzzer`; the corpora and everything that was ever found are replayed by an ordinary test.
 
 mod engine;
 mod esp;

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use gateway_fuzz::{TARGETS, target};
 
 fn folder(kind: &str, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(kind)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(kind)
         .join(name)
 }
 
