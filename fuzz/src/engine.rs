@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gateway_ike::config::{
     ChildLifetime, ConnectionConfig, ConnectionId, DpdAction, DpdConfig, Esn, EspCipher, EspIntegrity,
-    EspProposal, Identity, IkeProposal, IkeVersion, PairIndex, Phase1Mode, Psk, SelectorPair,
+    EspProposal, Identity, IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
 };
 use gateway_ike::crypto::{DhGroup, Encryption, Hash};
 use gateway_ike::event::ChildId;
@@ -199,6 +199,3 @@ impl Engine {
         panic!("the engine is busy with itself");
     }
 }
-
-/// The first selector pair.
-pub(crate) const FIRST: PairIndex = PairIndex(0);

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use gateway_fuzz::{TARGETS, target};
 
 fn folder(kind: &str, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(kind)
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(name)
 }
 
 fn inputs(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
