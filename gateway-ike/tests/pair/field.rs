@@ -478,3 +478,61 @@ fn messages_are_worked_on_once_however_long_a_key_exchange_takes() {
     assert_eq!(responder.poll_transmit(), None);
     assert_eq!(responder.totals().half_open, 0);
 }
+
+/// V7: aggressive mode with algorithms that nobody has, then again with a responder's SPI.
+#[test]
+fn v7_aggressive_mode_with_foreign_algorithms_and_made_up_spis_leaves_nothing() {
+    let setup = || {
+        let mut setup = Setup::new().both(|side| side.mode = Phase1Mode::Aggressive);
+        setup.b.ike[0].hash = Hash::Sha2_512;
+        setup
+    };
+    let mut pair = setup().start();
+    pair.initiate(End::A);
+    let mut first = pair.sent[0].2.clone();
+    let mut pair = setup().start();
+    assert_eq!(deliver(&mut pair, End::B, &first).len(), 1, "a refusal");
+    first[8..16].copy_from_slice(&[0x55; 8]);
+    assert!(deliver(&mut pair, End::B, &first).is_empty());
+    pair.run_for(SECOND);
+    assert_eq!(pair.b.endpoint.totals().half_open, 0);
+    assert!(pair.b.ike_sas.is_empty());
+}
+
+/// V9: the end of what has ended, said twice and after everything else.
+#[test]
+fn v9_deletes_and_what_follows_them_are_safe_to_repeat() {
+    for mode in [Phase1Mode::Main, Phase1Mode::Aggressive] {
+        let mut pair = Pair::established(Setup::new().both(|side| side.mode = mode));
+        pair.with(End::A, |endpoint, now| endpoint.terminate(now, TUNNEL));
+        pair.run_for(SECOND);
+        let sent = pair.sent.clone();
+        for (_, from, octets) in sent.iter().rev().chain(&sent) {
+            deliver(&mut pair, from.other(), octets);
+        }
+        pair.run_for(100 * SECOND);
+        pair.assert_empty();
+    }
+}
+
+/// V13: XAUTH, Mode Config, New Group Mode and whatever else, in every state of aggressive mode.
+#[test]
+fn v13_other_exchanges_are_refused_in_every_state_of_aggressive_mode() {
+    for sent in 0..6 {
+        let mut pair = Setup::new()
+            .both(|side| side.mode = Phase1Mode::Aggressive)
+            .start();
+        pair.initiate(End::A);
+        pair.run_for(Duration::from_millis(10 * sent + 5));
+        let last = pair.sent.last().unwrap().2.clone();
+        for exchange in (0..=u8::MAX).filter(|exchange| ![4, 5, 32].contains(exchange)) {
+            let mut octets = last.clone();
+            octets[18] = exchange;
+            for end in [End::A, End::B] {
+                assert!(deliver(&mut pair, end, &octets).is_empty(), "exchange {exchange}");
+            }
+        }
+        pair.run_for(2 * SECOND);
+        pair.assert_up(1);
+    }
+}
