@@ -11,6 +11,7 @@ mod core;
 mod detach;
 mod fabric;
 mod kernel;
+mod key_exchange;
 mod plan;
 mod process;
 mod routes;

@@ -7,12 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use gateway_common::abi::Verdict;
+use gateway_ike::JobId;
+use gateway_ike::crypto::KeyExchangeDone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::core::{CommandOutcome, Core};
 use super::kernel::{DataplaneSettings, Kernel};
+use super::key_exchange::{Finished, KeyExchanges};
 use super::routes::{self, HostRoutes};
 use super::start_error::StartError;
 use crate::config::{self, Config, LoadError};
@@ -45,6 +48,8 @@ enum Input {
     Net,
     /// The data plane.
     Dataplane(DataplaneEvent),
+    /// A key exchange is computed.
+    KeyExchange(JobId, KeyExchangeDone),
     /// A peer.
     Datagram(Datagram),
 }
@@ -53,6 +58,7 @@ enum Input {
 pub(super) struct Agent {
     pub(super) core: Core<Kernel>,
     pub(super) sockets: IkeSockets,
+    pub(super) key_exchanges: KeyExchanges<JobId>,
     pub(super) settings: DataplaneSettings,
     pub(super) slow_path: SlowPath,
     pub(super) file: PathBuf,
@@ -68,6 +74,7 @@ pub(super) struct Agent {
 pub(super) struct Inputs {
     pub(super) net: watch::Receiver<Arc<NetSnapshot>>,
     pub(super) datagrams: mpsc::Receiver<Datagram>,
+    pub(super) key_exchanges: Finished<JobId>,
     pub(super) dataplane: mpsc::Receiver<DataplaneEvent>,
     pub(super) calls: mpsc::Receiver<Call>,
     hangup: Signal,
@@ -98,6 +105,7 @@ impl Inputs {
     pub(super) fn new(
         net: watch::Receiver<Arc<NetSnapshot>>,
         datagrams: mpsc::Receiver<Datagram>,
+        key_exchanges: Finished<JobId>,
         dataplane: mpsc::Receiver<DataplaneEvent>,
         calls: mpsc::Receiver<Call>,
     ) -> Result<Self, StartError> {
@@ -112,6 +120,7 @@ impl Inputs {
         Ok(Self {
             net,
             datagrams,
+            key_exchanges,
             dataplane,
             calls,
             hangup: listen(SignalKind::hangup())?,
@@ -139,6 +148,7 @@ impl Inputs {
             Some(call) = self.calls.recv() => Input::Call(call),
             Ok(()) = self.net.changed() => Input::Net,
             Some(event) = self.dataplane.recv() => Input::Dataplane(event),
+            Some((id, done)) = self.key_exchanges.recv() => Input::KeyExchange(id, done),
             Some(datagram) = self.datagrams.recv() => Input::Datagram(datagram),
         }
     }
@@ -162,12 +172,17 @@ impl Agent {
                 }
                 Input::Net => self.follow_network(now).await,
                 Input::Dataplane(event) => self.on_dataplane(now, &event),
+                Input::KeyExchange(id, done) => {
+                    self.key_exchanges.finished();
+                    self.core.handle_job(now, id, done);
+                }
                 Input::Datagram(Datagram { local, peer, payload }) => {
                     self.core.handle_datagram(now, local, peer, &payload);
                 }
                 Input::Stop => break,
             }
             self.send();
+            self.compute();
         }
         self.core.farewell(Instant::now());
         self.send();
@@ -180,6 +195,15 @@ impl Agent {
     fn send(&mut self) {
         while let Some(transmit) = self.core.poll_transmit() {
             self.sockets.send(&transmit);
+        }
+    }
+
+    /// Keeps the threads for key exchanges busy.
+    fn compute(&mut self) {
+        while self.key_exchanges.has_room()
+            && let Some((id, job)) = self.core.poll_job()
+        {
+            self.key_exchanges.run(id, job);
         }
     }
 

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_ike::config::{ConnectionId, PairIndex};
+use gateway_ike::crypto::{KeyExchangeDone, KeyExchangeJob};
 use gateway_ike::event::{ChildId, Event, Transmit};
-use gateway_ike::{Endpoint, EndpointConfig};
+use gateway_ike::{Endpoint, EndpointConfig, JobId};
 
 use super::convert;
 use super::fabric::{Fabric, SpaceNumbers};
@@ -120,6 +121,17 @@ impl<F: Fabric> Core<F> {
     ) {
         self.endpoint.handle_datagram(now, local, peer, payload);
         self.drain(now);
+    }
+
+    /// A job of [`Self::poll_job`] is done.
+    pub(super) fn handle_job(&mut self, now: Instant, id: JobId, done: KeyExchangeDone) {
+        self.endpoint.handle_job(now, id, done);
+        self.drain(now);
+    }
+
+    /// The next key exchange to compute.
+    pub(super) fn poll_job(&mut self) -> Option<(JobId, KeyExchangeJob)> {
+        self.endpoint.poll_job()
     }
 
     /// The deadline of [`Self::poll_timeout`] has come.

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::agent::{Agent, Failures, Inputs, Reloads};
 use super::core::Core;
 use super::kernel::{DataplaneSettings, Kernel};
+use super::key_exchange::KeyExchanges;
 use super::process;
 use super::start_error::StartError;
 use crate::config::{self, Config};
@@ -112,16 +113,21 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
         // A full queue drops: workers raise acquires again, and the control loop notices the rest by its tick.
         events: Arc::new(move |event| drop(events.try_send(event))),
     };
+    let (key_exchanges, computed) = KeyExchanges::start().map_err(|source| StartError::Process {
+        what: "start threads for key exchanges",
+        source,
+    })?;
     let core = Core::new(EndpointConfig::new(random()?), CAPACITY, GATEWAYS, kernel);
     let now = Instant::now();
     let mut agent = Agent {
         core,
         sockets,
+        key_exchanges,
         settings,
         slow_path,
         file: file.to_owned(),
         config: Arc::clone(&config),
-        inputs: Inputs::new(net, datagrams, dataplane, calls)?,
+        inputs: Inputs::new(net, datagrams, computed, dataplane, calls)?,
         routes: BTreeMap::new(),
         reloads: Reloads::default(),
         failures: Failures::default(),
