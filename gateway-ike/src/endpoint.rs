@@ -23,6 +23,7 @@ use gateway_common::Spi;
 use crate::config::{ConnectionConfig, ConnectionId, PairIndex};
 use crate::crypto::{KeyExchangeDone, KeyExchangeJob, RandomSource, SeededRandom};
 use crate::event::{ChildId, Event, IkeSaSnapshot, Totals, Transmit, TransmitKind};
+use crate::half_open::HalfOpen;
 use crate::ike_sa::{IkeSa, SaKey, random_u32};
 use crate::jobs::{JobId, Jobs};
 use crate::outbox::Outbox;
@@ -132,6 +133,7 @@ pub struct Endpoint {
     by_first_message: BTreeMap<(Ipv4Addr, IkeSpi), SaKey>,
     child_owners: BTreeMap<ChildId, ConnectionId>,
     inbound_spis: BTreeSet<Spi>,
+    half_open: HalfOpen,
     timers: Timers<Timer>,
     cookies: Cookies,
     jobs: Jobs<jobs::JobOwner>,
@@ -155,6 +157,7 @@ impl Endpoint {
             by_first_message: BTreeMap::new(),
             child_owners: BTreeMap::new(),
             inbound_spis: BTreeSet::new(),
+            half_open: HalfOpen::default(),
             timers: Timers::new(),
             cookies: Cookies::default(),
             jobs: Jobs::new(),

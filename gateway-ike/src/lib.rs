@@ -9,6 +9,7 @@ pub mod crypto;
 pub mod diagnosis;
 mod endpoint;
 pub mod event;
+mod half_open;
 mod ike_sa;
 mod jobs;
 mod outbox;

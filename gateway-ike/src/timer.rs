@@ -26,6 +26,13 @@ impl<K: Copy + Ord> Timers<K> {
         self.by_time.insert((at, name));
     }
 
+    /// Sets the deadline of `name`, or moves it to an earlier time.
+    pub(crate) fn set_no_later(&mut self, name: K, at: Instant) {
+        if self.by_name.get(&name).is_none_or(|current| *current > at) {
+            self.set(name, at);
+        }
+    }
+
     /// Forgets the deadline of `name`, if it has one.
     pub(crate) fn clear(&mut self, name: K) {
         if let Some(old) = self.by_name.remove(&name) {
@@ -69,6 +76,7 @@ mod tests {
         timers.set('a', at(10));
         timers.set('b', at(5));
         timers.set('c', at(7));
+        timers.set_no_later('b', at(6));
         timers.set('a', at(1));
         timers.clear('c');
         assert_eq!(timers.next(), Some(at(1)));

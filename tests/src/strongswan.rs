@@ -146,6 +146,11 @@ impl StrongSwan {
         Ok(peer)
     }
 
+    /// Processor time used so far by all its threads.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        self.process.cpu_time()
+    }
+
     /// Replaces the configuration. SAs that are up stay up.
     pub fn load(&self, config: &StrongSwanConfig) -> Result<()> {
         fs::write(

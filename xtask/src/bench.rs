@@ -3,6 +3,7 @@
 //! Machines differ and shared ones drift, so figures are medians with the spread beside them, and comparisons are made in turn in
 //! one run and given as ratios.
 
+mod ike;
 mod lab;
 mod page;
 mod rekey;
@@ -40,7 +41,7 @@ pub(crate) enum Subject {
     Esp,
     /// Throughput of the lab: our gateways, strongSwan's, plain forwarding, in turn.
     Lab,
-    /// Tunnels per second of the IKE engine.
+    /// Handshakes of the IKE engine, in process and over the wire, floods and many tunnels.
     Ike,
     /// Failover of a pair.
     Ha,
@@ -102,7 +103,8 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
             Subject::Esp => example("gateway-esp", "esp_bench")?,
             Subject::Lab => lab::rows()?,
             Subject::Rekey => rekey::rows(options.minutes)?,
-            Subject::Ike | Subject::Ha => bail!("nothing to measure under `{}` yet", subject.name()),
+            Subject::Ike => [example("gateway-ike", "ike_bench")?, ike::rows()?].concat(),
+            Subject::Ha => bail!("nothing to measure under `{}` yet", subject.name()),
         };
         println!();
         table::print(&page::HEADER, &rows.iter().map(page::cells).collect::<Vec<_>>());

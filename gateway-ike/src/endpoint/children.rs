@@ -168,7 +168,9 @@ impl Endpoint {
         let left = tunnel.children.left_for(id);
         self.confirm(now, id);
         for old in left {
-            self.timers.set(Timer::ChildDelete(old), now + self.config.linger);
+            // One that waits for its end already is not kept longer by the next successor.
+            self.timers
+                .set_no_later(Timer::ChildDelete(old), now + self.config.linger);
         }
     }
 

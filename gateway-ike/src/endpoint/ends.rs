@@ -134,6 +134,7 @@ impl Endpoint {
         if !sa.initiator {
             self.by_first_message
                 .remove(&(*sa.path.peer.ip(), sa.spis.initiator));
+            self.half_open.remove(*sa.path.peer.ip(), key);
         }
         for timer in [
             Timer::Phase1(key),

@@ -22,27 +22,23 @@ pub(super) struct NewIkeSa {
 }
 
 impl Endpoint {
-    /// Keeps the half-open exchanges within their limits: of one source the oldest that has come no further than message 2 gives
-    /// way (it is the most likely to be forged), all together are simply full.
+    /// Makes room for one more half-open exchange, in a time that does not depend on how many there are.
+    ///
+    /// Of one source the oldest that has come no further than our first answer gives way: it is the most likely to be forged. When all
+    /// together are too many, every source still has one: strangers never come here, so there are no more sources than tunnels,
+    /// and no flood in the name of some peers keeps the others out.
     pub(super) fn make_room(&mut self, path: Path) -> bool {
-        let mut all = 0u32;
-        let mut of_source = Vec::new();
-        for (&key, sa) in self.sas.iter().filter(|(_, sa)| sa.is_half_open()) {
-            all += 1;
-            if sa.path.peer.ip() == path.peer.ip() {
-                of_source.push((key, sa.is_fresh()));
-            }
-        }
-        let of_source_is_full =
-            u32::try_from(of_source.len()).unwrap_or(u32::MAX) >= self.config.max_half_open_per_source;
-        if of_source_is_full {
-            let Some(&(oldest, _)) = of_source.iter().find(|(_, unproven)| *unproven) else {
+        let of_source = self.half_open.of(*path.peer.ip());
+        let full = |count: usize, limit: u32| u32::try_from(count).is_ok_and(|count| count >= limit);
+        if full(of_source.len(), self.config.max_half_open_per_source) {
+            let fresh = |key: &&SaKey| self.sas.get(key).is_some_and(IkeSa::is_fresh);
+            let Some(oldest) = of_source.iter().find(fresh).copied() else {
                 return false;
             };
             self.forget_sa(oldest);
             return true;
         }
-        all < self.config.max_half_open
+        of_source.is_empty() || !full(self.half_open.len(), self.config.max_half_open)
     }
 
     /// Reports what an unauthenticated message suggests. The exchange goes on: a forged message must not end it.
@@ -89,6 +85,7 @@ impl Endpoint {
             .rekey
             .rekey_at(now, new.lifetime, sa.initiator, &mut self.rng);
         sa.up = Some(Up { since: now, rekey_at });
+        self.half_open.remove(*sa.path.peer.ip(), key);
         sa.nat = new.nat;
         sa.heard = now;
         let (connection, initiator, spis, started, replaces) =

@@ -239,17 +239,11 @@ impl<F: Fabric> Core<F> {
     /// Carries out what the engine wants, in its order, and keeps what it wants sent.
     fn drain(&mut self, now: Instant) {
         let mut touched = BTreeSet::new();
-        loop {
-            while let Some(event) = self.endpoint.poll_event() {
-                touched.extend(self.on_event(now, event));
-            }
-            while let Some(transmit) = self.endpoint.poll_transmit() {
-                self.transmits.push_back(transmit);
-            }
-            let Some((id, job)) = self.endpoint.poll_job() else {
-                break;
-            };
-            self.endpoint.handle_job(now, id, job.run());
+        while let Some(event) = self.endpoint.poll_event() {
+            touched.extend(self.on_event(now, event));
+        }
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            self.transmits.push_back(transmit);
         }
         if !touched.is_empty() {
             self.refresh_states(now, |number| touched.contains(&number));

@@ -168,7 +168,7 @@ fn ours(name: &'static str, against: &'static str, cipher: &str, hash: Option<&s
     ))
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()

@@ -154,6 +154,7 @@ impl Endpoint {
         let key = self.new_sa_key();
         self.by_spi.insert(spi, key);
         self.by_first_message.insert(first, key);
+        self.half_open.insert(*path.peer.ip(), key);
         self.sas.insert(key, sa);
         self.timers
             .set(Timer::Phase1(key), now + self.config.half_open_timeout);
