@@ -155,14 +155,6 @@ impl IkeSa {
         v1.chain(self.v2().and_then(V2Sa::wants))
     }
 
-    /// A peer's attempt that has not proven anything.
-    pub(crate) fn is_half_open(&self) -> bool {
-        match &self.state {
-            State::V1(sa) => !self.initiator && sa.is_negotiating(),
-            State::V2(sa) => sa.is_half_open(),
-        }
-    }
-
     /// A peer's attempt that has come no further than our first answer: it is the most likely to be forged.
     pub(crate) fn is_fresh(&self) -> bool {
         match &self.state {

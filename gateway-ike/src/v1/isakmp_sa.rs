@@ -242,11 +242,6 @@ impl IsakmpSa {
         }
     }
 
-    /// Whether nothing is proven yet.
-    pub(crate) const fn is_negotiating(&self) -> bool {
-        matches!(self.phase, Phase::Negotiating(_))
-    }
-
     /// Whether a peer's attempt has come no further than our first answer.
     pub(crate) const fn is_fresh(&self) -> bool {
         matches!(&self.phase, Phase::Negotiating(phase1) if phase1.is_fresh())

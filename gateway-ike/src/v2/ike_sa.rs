@@ -350,18 +350,6 @@ impl V2Sa {
         }
     }
 
-    /// A peer's attempt that has not proven anything.
-    pub(crate) const fn is_half_open(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::InitResponding(_)
-                | Stage::AwaitIntermediate(_)
-                | Stage::IntermediateResponding(_)
-                | Stage::AwaitAuth(_)
-                | Stage::Ended
-        )
-    }
-
     /// A peer's attempt that has come no further than IKE_SA_INIT.
     pub(crate) const fn is_fresh(&self) -> bool {
         matches!(

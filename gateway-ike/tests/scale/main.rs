@@ -122,6 +122,11 @@ fn check_flood(kind: Kind) {
 }
 
 #[test]
+fn r13_a_flood_of_ike_sa_init_requests_disturbs_nobody() {
+    check_flood(kind(IkeVersion::V2, Phase1Mode::Main));
+}
+
+#[test]
 fn r14_a_flood_of_main_mode_starts_disturbs_nobody() {
     check_flood(Kind {
         group: DhGroup::Modp1024,

@@ -159,7 +159,7 @@ fn ml_kem_matches_independent_implementations() {
 #[test]
 fn powers_match_those_of_another_library() {
     use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-    use crypto_bigint::{Encoding, Odd, U256, U2048};
+    use crypto_bigint::{Odd, U256, U2048};
     let prime = U2048::from_be_slice(&modp::primes::P2048);
     let params = FixedMontyParams::new_vartime(Odd::new(prime).unwrap());
     let mut random = SeededRandom::new([3; 32]);

@@ -107,6 +107,7 @@ impl Endpoint {
         let stage = Stage::InitResponding(Box::new(step));
         self.add_v2_sa(now, key, (connection, false, path, spis, None), stage);
         self.by_first_message.insert(first, key);
+        self.half_open.insert(*path.peer.ip(), key);
         self.note_answering(key, datagram);
         self.timers
             .set(Timer::V2Request(key), now + self.config.half_open_timeout);
@@ -159,8 +160,7 @@ impl Endpoint {
         header: &Header,
         message: &Message<'_>,
     ) -> Option<Vec<u8>> {
-        let half_open = self.sas.values().filter(|sa| sa.is_half_open()).count();
-        if u32::try_from(half_open).unwrap_or(u32::MAX) < self.config.cookie_threshold {
+        if u32::try_from(self.half_open.len()).unwrap_or(u32::MAX) < self.config.cookie_threshold {
             return None;
         }
         let nonce = message.nonce().map(Vec::as_slice).unwrap_or_default();
