@@ -1,4 +1,4 @@
-//! The ICMP message of path MTU discovery, RFC 792 and RFC 1191.
+//! The ICMP messages of a router: path MTU discovery (RFC 1191) and the end of a TTL (RFC 792).
 
 use std::net::Ipv4Addr;
 
@@ -10,6 +10,8 @@ const ICMP_HEADER: usize = 8;
 const MAX_LEN: usize = 576;
 /// Type and code of "fragmentation needed and DF set".
 const FRAGMENTATION_NEEDED: [u8; 2] = [3, 4];
+/// Type and code of "time to live exceeded in transit".
+const TIME_EXCEEDED: [u8; 2] = [11, 0];
 /// TTL of packets this gateway originates, RFC 1700.
 const TTL: u8 = 64;
 
@@ -25,6 +27,28 @@ const TTL: u8 = 64;
 /// |      Internet Header + as much of the original as fits        |
 /// ```
 pub fn fragmentation_needed(original: &[u8], from: Ipv4Addr, mtu: u16, out: &mut [u8]) -> Option<usize> {
+    error(original, from, FRAGMENTATION_NEEDED, mtu, out)
+}
+
+/// Writes the answer to a packet whose TTL ends here, as [`fragmentation_needed`] does.
+///
+/// ```text
+/// |     Type 11   |     Code 0    |          Checksum             |
+/// |                             unused                            |
+/// |      Internet Header + as much of the original as fits        |
+/// ```
+pub fn time_exceeded(original: &[u8], from: Ipv4Addr, out: &mut [u8]) -> Option<usize> {
+    error(original, from, TIME_EXCEEDED, 0, out)
+}
+
+/// `parameter` is the lower half of the header's second word.
+fn error(
+    original: &[u8],
+    from: Ipv4Addr,
+    type_and_code: [u8; 2],
+    parameter: u16,
+    out: &mut [u8],
+) -> Option<usize> {
     let ip = Ipv4Header::parse(original)?;
     if !may_answer(&ip, original) {
         return None;
@@ -47,8 +71,8 @@ pub fn fragmentation_needed(original: &[u8], from: Ipv4Addr, mtu: u16, out: &mut
 
     let (head, body) = message.split_at_mut(ICMP_HEADER);
     head.fill(0);
-    head[..2].copy_from_slice(&FRAGMENTATION_NEEDED);
-    head[6..8].copy_from_slice(&mtu.to_be_bytes());
+    head[..2].copy_from_slice(&type_and_code);
+    head[6..8].copy_from_slice(&parameter.to_be_bytes());
     body.copy_from_slice(quoted);
     let sum = checksum(message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
@@ -90,6 +114,20 @@ mod tests {
         assert_eq!(out[24..28], [0, 0, 5, 0x76]);
         assert_eq!(out[28..len], original[..548]);
         assert!(out[len..].iter().all(|octet| *octet == 0xaa));
+    }
+
+    #[test]
+    fn the_end_of_a_ttl_is_told_with_the_packet_quoted() {
+        let original = udp_packet(4);
+        let mut out = [0xaa; 600];
+        let len = time_exceeded(&original, US, &mut out).unwrap();
+        assert_eq!(len, 28 + original.len());
+        assert_eq!((checksum(&out[..20]), checksum(&out[20..len])), (0, 0));
+        assert_eq!(out[20..22], [11, 0]);
+        assert_eq!(out[24..28], [0; 4]);
+        assert_eq!(out[28..len], original);
+        let error = ipv4_packet(protocol::ICMP, &[11, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(time_exceeded(&error, US, &mut out), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Invariant: fail closed. A packet leaves sealed, opened and checked, or not at all; when a worker dies, its packets are dropped.
 
 mod counters;
+mod inbox;
 mod limits;
 mod message;
 mod process;
@@ -31,6 +32,7 @@ use zeroize::Zeroizing;
 pub use counters::{
     Counters, Direction, DropReason, Drops, PathError, SaCounters, TunnelCounters, WorkerCounters,
 };
+pub use inbox::Injected;
 pub use limits::{SaLimits, SaMark};
 pub use message::{DataplaneEvent, EventSink, Message};
 pub use tables::Capacity;
@@ -252,6 +254,16 @@ impl Dataplane {
         }
     }
 
+    /// Hands a worker a packet that came to the kernel's sockets. `false` when too many wait already, or nobody works.
+    pub fn inject(&self, packet: Injected) -> bool {
+        let Some(worker) = self.workers.first() else {
+            return false;
+        };
+        let taken = worker.signal.inbox.push(packet);
+        worker.signal.wake();
+        taken
+    }
+
     /// Replaces the routes.
     pub fn set_routes(&self, routes: Arc<RouteTable>) {
         self.tables.set_routes(routes);
@@ -319,6 +331,7 @@ impl Dataplane {
             signal: Signal {
                 wake: Arc::new(wake),
                 stop: Arc::new(AtomicBool::new(false)),
+                inbox: Arc::default(),
             },
             started: self.started,
             // Received frames are sent from where they are, so that only fragments and answers need frames beside these.

@@ -1,9 +1,13 @@
-//! The IKE sockets: UDP ports 500 and 4500 of every gateway's address.
+//! The IKE sockets: UDP ports 500 and 4500 of every gateway's address. And, since they belong to the same addresses, the raw
+//! sockets of protocol 50.
 //!
 //! On port 4500 IKE shares the port with ESP (RFC 3948): four zero octets, the non-ESP marker, stand in front of every IKE message,
-//! one octet 0xff is a NAT-keepalive, anything else is ESP. The XDP program takes the ESP packets before they come here.
+//! one octet 0xff is a NAT-keepalive, anything else is ESP. The XDP program takes the ESP packets before they come here, all but those
+//! that come in IP fragments.
 
-use std::collections::BTreeMap;
+mod esp;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -15,6 +19,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+pub use esp::EspPacket;
+
 /// Port of IKE, RFC 7296 section 2.
 const IKE_PORT: u16 = 500;
 /// Port of IKE and ESP when a NAT is in between, RFC 3948.
@@ -25,6 +31,8 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 const MAX_DATAGRAM: usize = 16 * 1024;
 /// Datagrams that wait for the control loop, over all sockets. What comes beyond is dropped: peers send again.
 const QUEUE: usize = 256;
+/// ESP packets that wait for the control loop. Fragmented tunnels are slow ones.
+const ESP_QUEUE: usize = 256;
 
 /// An IKE message as it came in, without the non-ESP marker.
 #[derive(Debug)]
@@ -73,41 +81,63 @@ pub struct IoCounters {
     pub send_errors: AtomicU64,
     /// Datagrams dropped because the control loop was busy.
     pub overflows: AtomicU64,
-    /// Datagrams that are no IKE: keepalives, ESP, too long.
+    /// Datagrams that are neither IKE nor ESP: keepalives, too long, too short.
     pub not_ike: AtomicU64,
+    /// ESP packets that the kernel put together from fragments.
+    pub esp: AtomicU64,
+    /// Such packets dropped because the control loop or the worker was busy.
+    pub esp_overflows: AtomicU64,
+    /// Such packets dropped because there is no SA with their SPI.
+    pub esp_unknown_spi: AtomicU64,
 }
 
 /// The sockets of all gateways.
 #[derive(Debug)]
 pub struct IkeSockets {
     sockets: BTreeMap<SocketAddrV4, Listening>,
+    raw: BTreeMap<Ipv4Addr, Task>,
     queue: mpsc::Sender<Datagram>,
+    esp_queue: mpsc::Sender<EspPacket>,
     counters: Arc<IoCounters>,
 }
 
 #[derive(Debug)]
 struct Listening {
     socket: Arc<UdpSocket>,
-    task: AbortHandle,
+    _task: Task,
 }
 
-impl Drop for Listening {
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Task {
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task).abort_handle())
+    }
+}
+
+impl Drop for Task {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
 impl IkeSockets {
-    /// No sockets yet. The receiver gets what the sockets hear.
-    pub fn new() -> (Self, mpsc::Receiver<Datagram>) {
+    /// No sockets yet. The receivers get what the sockets hear.
+    pub fn new() -> (Self, mpsc::Receiver<Datagram>, mpsc::Receiver<EspPacket>) {
         let (queue, datagrams) = mpsc::channel(QUEUE);
+        let (esp_queue, esp_packets) = mpsc::channel(ESP_QUEUE);
         (
             Self {
                 sockets: BTreeMap::new(),
+                raw: BTreeMap::new(),
                 queue,
+                esp_queue,
                 counters: Arc::default(),
             },
             datagrams,
+            esp_packets,
         )
     }
 
@@ -117,25 +147,35 @@ impl IkeSockets {
     /// The first address that cannot be had; nothing is changed then.
     pub fn listen(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) -> Result<(), BindError> {
         let ports = [IKE_PORT, NAT_PORT];
+        let addresses: BTreeSet<_> = addresses.into_iter().collect();
         let wanted: Vec<_> = addresses
-            .into_iter()
-            .flat_map(|address| ports.map(|port| SocketAddrV4::new(address, port)))
+            .iter()
+            .flat_map(|address| ports.map(|port| SocketAddrV4::new(*address, port)))
             .collect();
         let mut bound = Vec::new();
         for local in wanted.iter().filter(|local| !self.sockets.contains_key(local)) {
             bound.push((*local, bind(*local)?));
         }
+        let mut raw = Vec::new();
+        for address in addresses.iter().filter(|address| !self.raw.contains_key(address)) {
+            raw.push((*address, esp::bind(*address)?));
+        }
         self.sockets.retain(|local, _| wanted.contains(local));
+        self.raw.retain(|address, _| addresses.contains(address));
+        for (address, socket) in raw {
+            let receiver = esp::receive(socket, self.esp_queue.clone(), Arc::clone(&self.counters));
+            self.raw.insert(address, Task::spawn(receiver));
+        }
         for (local, socket) in bound {
             let socket = Arc::new(socket);
             let receiver = receive(
                 local,
                 Arc::clone(&socket),
-                self.queue.clone(),
+                (self.queue.clone(), self.esp_queue.clone()),
                 Arc::clone(&self.counters),
             );
-            let task = tokio::spawn(receiver).abort_handle();
-            self.sockets.insert(local, Listening { socket, task });
+            let _task = Task::spawn(receiver);
+            self.sockets.insert(local, Listening { socket, _task });
         }
         Ok(())
     }
@@ -178,7 +218,11 @@ fn bind(local: SocketAddrV4) -> Result<UdpSocket, BindError> {
         socket.bind(&local.into())?;
         UdpSocket::from_std(socket.into())
     };
-    bind().map_err(|source: io::Error| match source.raw_os_error() {
+    bind().map_err(|source: io::Error| refusal(address, port, source))
+}
+
+fn refusal(address: Ipv4Addr, port: u16, source: io::Error) -> BindError {
+    match source.raw_os_error() {
         Some(libc::EADDRINUSE) => BindError::InUse { address, port },
         Some(libc::EACCES | libc::EPERM) => BindError::Capability { port },
         Some(_) | None => BindError::Io {
@@ -186,13 +230,13 @@ fn bind(local: SocketAddrV4) -> Result<UdpSocket, BindError> {
             port,
             source,
         },
-    })
+    }
 }
 
 async fn receive(
     local: SocketAddrV4,
     socket: Arc<UdpSocket>,
-    queue: mpsc::Sender<Datagram>,
+    (queue, esp_queue): (mpsc::Sender<Datagram>, mpsc::Sender<EspPacket>),
     counters: Arc<IoCounters>,
 ) {
     let mut buffer = vec![0; MAX_DATAGRAM + 1];
@@ -207,11 +251,18 @@ async fn receive(
                 continue;
             }
         };
-        let Some(payload) = buffer
-            .get(..len)
-            .and_then(|datagram| ike_message(local.port(), datagram))
-        else {
-            counters.not_ike.fetch_add(1, Ordering::Relaxed);
+        let datagram = buffer.get(..len).unwrap_or_default();
+        let Some(payload) = ike_message(local.port(), datagram) else {
+            match esp_packet(local, peer, datagram) {
+                Some(packet) => {
+                    if !esp::hand_on(&esp_queue, packet, &counters) {
+                        return;
+                    }
+                }
+                None => {
+                    counters.not_ike.fetch_add(1, Ordering::Relaxed);
+                }
+            }
             continue;
         };
         let datagram = Datagram {
@@ -239,6 +290,14 @@ fn ike_message(port: u16, datagram: &[u8]) -> Option<&[u8]> {
     } else {
         Some(datagram)
     }
+}
+
+/// The ESP packet of a datagram, if it is one.
+fn esp_packet(local: SocketAddrV4, peer: SocketAddrV4, datagram: &[u8]) -> Option<EspPacket> {
+    if local.port() != NAT_PORT || datagram.len() > MAX_DATAGRAM {
+        return None;
+    }
+    EspPacket::from_udp(*local.ip(), *peer.ip(), datagram)
 }
 
 #[cfg(test)]

@@ -78,6 +78,8 @@ pub const INSIDE: &str = "vpc0";
 pub const HOST: &str = "eth0";
 /// The interface of the wire's namespace towards gateway A: everything that passes the public network passes it.
 pub const WIRE: &str = "to-a";
+/// The same towards gateway B.
+const TO_B: &str = "to-b";
 
 /// Names of labs, in `/run/netns` and below the temporary directory, start with this.
 const PREFIX: &str = "gwlab";
@@ -153,6 +155,23 @@ impl Lab {
         self.wire.as_ref().context("this lab was built without a wire")
     }
 
+    /// Makes the wire a router whose way towards gateway B carries packets of `mtu` octets only: what is longer and may be
+    /// fragmented arrives there in fragments. Both gateways go on as if they were neighbours.
+    pub fn narrow_towards_b(&self, mtu: u16) -> Result<()> {
+        let wire = self.wire()?;
+        wire.sysctl("ipv4/ip_forward", "1")?;
+        for (side, port) in [(Side::A, WIRE), (Side::B, TO_B)] {
+            wire.ip(&["link", "set", port, "nomaster"])?;
+            wire.sysctl(&format!("ipv4/conf/{port}/proxy_arp"), "1")?;
+            wire.sysctl(&format!("ipv4/conf/{port}/rp_filter"), "0")?;
+            wire.ip(&["route", "add", &side.outside().to_string(), "dev", port])?;
+        }
+        // Of the route and not of the interface: a veth refuses to receive what is longer than its own MTU.
+        let (to, mtu) = (Side::B.outside().to_string(), mtu.to_string());
+        wire.ip(&["route", "replace", &to, "dev", TO_B, "mtu", "lock", &mtu])?;
+        Ok(())
+    }
+
     /// A directory that lives as long as the lab.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -218,7 +237,7 @@ impl Lab {
         };
         wire.ip(&["link", "add", "br0", "type", "bridge"])?;
         wire.ip(&["link", "set", "br0", "up"])?;
-        for (side, port) in [(Side::A, WIRE), (Side::B, "to-b")] {
+        for (side, port) in [(Side::A, WIRE), (Side::B, TO_B)] {
             link(public(side), (wire, port, None))?;
             wire.ip(&["link", "set", port, "master", "br0"])?;
         }

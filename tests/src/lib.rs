@@ -22,6 +22,7 @@ pub mod namespace;
 pub mod ping;
 pub mod process;
 pub mod requirements;
+pub mod scapy;
 pub mod status;
 pub mod stream;
 pub mod strongswan;

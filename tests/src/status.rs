@@ -40,6 +40,15 @@ impl Status {
             .map(TunnelStatus)
     }
 
+    /// A counter of the workers, over all of them.
+    pub fn workers(&self, name: &str) -> u64 {
+        let workers = self.0["workers"].as_array().map_or(&[][..], Vec::as_slice);
+        workers
+            .iter()
+            .filter_map(|worker| worker["counters"][name].as_u64())
+            .sum()
+    }
+
     /// How often the XDP program decided `verdict`, over all interfaces.
     pub fn verdicts(&self, verdict: &str) -> u64 {
         let interfaces = self.0["xdp"]["interfaces"]

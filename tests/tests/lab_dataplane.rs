@@ -25,7 +25,7 @@ use gateway_tests::process::Process;
 use gateway_tests::{Capture, Lab, Side, wait};
 use gateway_user::dataplane::{
     Capacity, Counters, Dataplane, DataplaneConfig, DataplaneEvent, Direction, DropReason, InterfaceConfig,
-    Message, PathError,
+    Message, PathError, SaLimits,
 };
 use gateway_user::net::{NetMirror, NetSnapshot, SLOW_PATH_DATAPLANE, SlowPath};
 use gateway_user::xdp::{LoadOptions, SpdSpace, XdpMode, XdpProgram};
@@ -213,7 +213,7 @@ impl Gateway {
             index: SA,
             tunnel: TUNNEL,
             sa,
-            octets_limit: None,
+            limits: SaLimits::new(None, self.tunnel.transform.last_sequence()),
         };
         self.dataplane.handle(install);
         self.dataplane.handle(Message::Switch {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use gateway_tests::requirements::{find_program, missing_packages};
+use gateway_tests::scapy;
 use serde_json::json;
 
 use crate::{Outcome, shell};
@@ -38,7 +39,38 @@ pub(crate) fn install_missing() -> Result<Vec<String>> {
         })?;
         installed.extend(packages.iter().map(|&package| package.to_owned()));
     }
+    if !has_scapy() {
+        shell::step(
+            "installing scapy, the second opinion on ESP packets, below target/",
+            install_scapy,
+        )?;
+        installed.push("scapy".to_owned());
+    }
     Ok(installed)
+}
+
+/// Whether the pinned scapy is there and works.
+fn has_scapy() -> bool {
+    let mut import = Command::new(scapy::python());
+    import.args(["-c", "import scapy.layers.ipsec"]);
+    scapy::python().exists() && import.output().is_ok_and(|output| output.status.success())
+}
+
+/// Debian's scapy is too old to know all algorithms, so it comes from PyPI into an environment of its own.
+fn install_scapy() -> Result<()> {
+    let environment = shell::root().join(scapy::ENVIRONMENT);
+    let create = || {
+        let mut create = Command::new("python3");
+        shell::run(create.args(["-m", "venv", "--clear"]).arg(&environment))
+    };
+    // Debian has Python's module for environments in a package of its own.
+    if create().is_err() {
+        install_packages(&["python3", "python3-venv"])?;
+        create()?;
+    }
+    let mut install = Command::new(scapy::python());
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    shell::run(install.args(scapy::PACKAGES))
 }
 
 /// Installs what building needs and no root: the sources of the standard library (for BPF) and the BPF linker.

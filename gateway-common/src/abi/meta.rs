@@ -33,6 +33,19 @@ impl PacketMeta {
     /// Octets of the metadata.
     pub const LEN: usize = 16;
 
+    /// The sixteen octets, as the program writes them.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut octets = [0; Self::LEN];
+        octets[0..2].copy_from_slice(&self.magic.to_ne_bytes());
+        octets[2] = self.direction;
+        octets[3] = self.l3_offset;
+        octets[4..8].copy_from_slice(&self.index.to_ne_bytes());
+        octets[8..12].copy_from_slice(&self.generation.to_ne_bytes());
+        octets[12..14].copy_from_slice(&self.esp_offset.to_ne_bytes());
+        octets[14..].copy_from_slice(&self.udp_encapsulated.to_ne_bytes());
+        octets
+    }
+
     /// Reads the sixteen octets in front of a packet; `None` without the magic number.
     pub fn from_bytes(octets: &[u8; Self::LEN]) -> Option<Self> {
         let u16_at = |at: usize| u16::from_ne_bytes([octets[at], octets[at + 1]]);

@@ -1,3 +1,7 @@
+//! What is opened and what is not: rows E1 to E8, E17 and E18 of the attack catalogue.
+
+mod extended;
+
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -89,6 +93,7 @@ fn sequence_number_zero_is_refused() {
     assert_eq!(opened(&inbound, &packet, 0), Err(OpenError::Replay));
 }
 
+/// E6: the ICV comes before the window.
 #[test]
 fn a_forged_number_far_ahead_does_not_move_the_window() {
     for transform in all_transforms() {
@@ -105,6 +110,7 @@ fn a_forged_number_far_ahead_does_not_move_the_window() {
     }
 }
 
+/// E3: one reason, no reply, no effect.
 #[test]
 fn every_flipped_bit_drops_the_packet_and_changes_nothing() {
     for transform in all_transforms() {
@@ -129,6 +135,7 @@ fn every_flipped_bit_drops_the_packet_and_changes_nothing() {
     }
 }
 
+/// E1: for every algorithm, all lengths up to a whole packet.
 #[test]
 fn everything_shorter_than_a_packet_is_refused() {
     for transform in all_transforms() {
@@ -153,6 +160,7 @@ fn everything_shorter_than_a_packet_is_refused() {
     }
 }
 
+/// E4: what a peer with the right keys may send, and what not.
 #[test]
 fn an_authentic_packet_must_carry_a_sane_ipv4_packet() {
     let good = udp_packet(30);
@@ -237,6 +245,7 @@ fn bad_padding_is_one_reason() {
     }
 }
 
+/// E8: spoofing inside the tunnel.
 #[test]
 fn inner_addresses_outside_of_the_selectors_are_dropped() {
     let (outbound, _) = pair(cbc());
@@ -267,6 +276,7 @@ fn inner_addresses_outside_of_the_selectors_are_dropped() {
     }
 }
 
+/// E17.
 #[test]
 fn congestion_marks_travel_inwards() {
     let (outbound, inbound) = pair(cbc());
@@ -414,7 +424,7 @@ proptest! {
         prop_assert_eq!(opened(&inbound, &outer[head..], outer[1]), Ok(inner));
     }
 
-    /// What an authenticated but malicious peer may send: any plaintext at all.
+    /// E18: what an authenticated but malicious peer may send: any plaintext at all.
     #[test]
     fn any_authentic_plaintext_is_judged_without_panic(
         which in 0..TRANSFORMS,

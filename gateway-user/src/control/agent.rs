@@ -14,14 +14,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::core::{CommandOutcome, Core};
-use super::kernel::{DataplaneSettings, Kernel};
+use super::kernel::{DataplaneSettings, Kernel, NotInjected};
 use super::key_exchange::{Finished, KeyExchanges};
 use super::routes::{self, HostRoutes};
 use super::start_error::StartError;
 use crate::config::{self, Config, LoadError};
 use crate::control_socket::{Call, Request, Response};
 use crate::dataplane::DataplaneEvent;
-use crate::ike_io::{Datagram, IkeSockets};
+use crate::ike_io::{Datagram, EspPacket, IkeSockets};
 use crate::net::{NetMirror, NetSnapshot, SlowPath};
 use crate::status::{ConfigStatus, InterfaceStatus, Status, WorkerStatus, XdpStatus};
 use crate::xdp::AttachedMode;
@@ -52,6 +52,8 @@ enum Input {
     KeyExchange(JobId, KeyExchangeDone),
     /// A peer.
     Datagram(Datagram),
+    /// ESP that the kernel put together from fragments.
+    Esp(EspPacket),
 }
 
 /// The agent. [`super::start`] makes it, [`Self::run`] is its life.
@@ -74,6 +76,7 @@ pub(super) struct Agent {
 pub(super) struct Inputs {
     pub(super) net: watch::Receiver<Arc<NetSnapshot>>,
     pub(super) datagrams: mpsc::Receiver<Datagram>,
+    pub(super) esp: mpsc::Receiver<EspPacket>,
     pub(super) key_exchanges: Finished<JobId>,
     pub(super) dataplane: mpsc::Receiver<DataplaneEvent>,
     pub(super) calls: mpsc::Receiver<Call>,
@@ -104,7 +107,7 @@ pub(super) struct Failures {
 impl Inputs {
     pub(super) fn new(
         net: watch::Receiver<Arc<NetSnapshot>>,
-        datagrams: mpsc::Receiver<Datagram>,
+        (datagrams, esp): (mpsc::Receiver<Datagram>, mpsc::Receiver<EspPacket>),
         key_exchanges: Finished<JobId>,
         dataplane: mpsc::Receiver<DataplaneEvent>,
         calls: mpsc::Receiver<Call>,
@@ -120,6 +123,7 @@ impl Inputs {
         Ok(Self {
             net,
             datagrams,
+            esp,
             key_exchanges,
             dataplane,
             calls,
@@ -150,6 +154,7 @@ impl Inputs {
             Some(event) = self.dataplane.recv() => Input::Dataplane(event),
             Some((id, done)) = self.key_exchanges.recv() => Input::KeyExchange(id, done),
             Some(datagram) = self.datagrams.recv() => Input::Datagram(datagram),
+            Some(packet) = self.esp.recv() => Input::Esp(packet),
         }
     }
 }
@@ -179,6 +184,7 @@ impl Agent {
                 Input::Datagram(Datagram { local, peer, payload }) => {
                     self.core.handle_datagram(now, local, peer, &payload);
                 }
+                Input::Esp(packet) => self.inject(packet),
                 Input::Stop => break,
             }
             self.send();
@@ -190,6 +196,16 @@ impl Agent {
             pin_dir = %self.config.agent.pin_dir.display(),
             "stopped; the XDP program stays and drops protected traffic: `gateway detach` removes it"
         );
+    }
+
+    fn inject(&self, packet: EspPacket) {
+        let counters = self.sockets.counters();
+        let missed = match self.core.fabric.inject(packet) {
+            Ok(()) => return,
+            Err(NotInjected::UnknownSpi) => &counters.esp_unknown_spi,
+            Err(NotInjected::Overflow) => &counters.esp_overflows,
+        };
+        missed.fetch_add(1, Ordering::Relaxed);
     }
 
     fn send(&mut self) {
@@ -389,7 +405,9 @@ impl Agent {
         let mut ike = self.core.ike_status();
         let io = self.sockets.counters();
         ike.send_errors = io.send_errors.load(Ordering::Relaxed);
-        ike.dropped_datagrams += io.overflows.load(Ordering::Relaxed) + io.not_ike.load(Ordering::Relaxed);
+        let dropped = [&io.overflows, &io.not_ike, &io.esp_overflows, &io.esp_unknown_spi];
+        let dropped = dropped.iter().map(|counter| counter.load(Ordering::Relaxed));
+        ike.dropped_datagrams += dropped.sum::<u64>();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             xdp: XdpStatus {
@@ -489,6 +507,7 @@ fn worker_status(worker: &crate::dataplane::WorkerCounters, failures: &Failures)
         ("polls", worker.polls),
         ("busy_nanoseconds", worker.busy_nanoseconds),
         ("slow_path_packets", worker.slow_path_packets),
+        ("injected", worker.injected),
         ("waiting", worker.waiting),
         ("frames", worker.frames),
         ("frames_outstanding", worker.frames_outstanding),

@@ -1,11 +1,12 @@
 //! The real [`Fabric`]: the XDP program with its maps, and the workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use gateway_common::abi::{
     IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, SaKey, SaValue, Verdict,
+    v4_mapped,
 };
 
 use super::fabric::{Fabric, SpaceNumbers};
@@ -13,9 +14,10 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Id, Role};
 use crate::dataplane::{
-    Capacity, Counters, Dataplane, DataplaneConfig, DataplaneError, EventSink, InterfaceConfig, Message,
-    SaCounters, TunnelCounters,
+    Capacity, Counters, Dataplane, DataplaneConfig, DataplaneError, EventSink, Injected, InterfaceConfig,
+    Message, SaCounters, TunnelCounters,
 };
+use crate::ike_io::EspPacket;
 use crate::net::{Link, NetSnapshot, RouteTable, SLOW_PATH_DATAPLANE};
 use crate::xdp::{AttachedMode, SpdSpace, XdpError, XdpMode, XdpProgram};
 
@@ -33,6 +35,8 @@ pub(super) struct Kernel {
     default_deny: bool,
     /// The workers are not what the interfaces need, or one has ended.
     failed: bool,
+    /// Inbound SAs as they are in the map: packets that come to the sockets are looked up here.
+    sas: HashMap<SaKey, (u32, u32)>,
     /// Seed of the seeds of every start of the workers.
     seed: Zeroizing<[u8; 32]>,
     starts: u64,
@@ -77,6 +81,13 @@ pub(super) struct DataplaneSettings {
     pub(super) events: Arc<EventSink>,
 }
 
+/// Why a packet of a socket did not reach a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotInjected {
+    UnknownSpi,
+    Overflow,
+}
+
 /// Why the interfaces could not be brought into the data plane.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttachError {
@@ -103,6 +114,7 @@ impl Kernel {
             spaces: SpaceNumbers::default(),
             default_deny: false,
             failed: false,
+            sas: HashMap::new(),
             seed: Zeroizing::new(seed),
             starts: 0,
         }
@@ -279,6 +291,28 @@ impl Kernel {
         }
     }
 
+    /// Hands the workers an ESP packet that came to a socket.
+    pub(super) fn inject(&self, packet: EspPacket) -> Result<(), NotInjected> {
+        let key = SaKey {
+            addr: v4_mapped(packet.local.octets()),
+            spi: packet.spi.to_be_bytes(),
+        };
+        let &(index, generation) = self.sas.get(&key).ok_or(NotInjected::UnknownSpi)?;
+        let injected = Injected {
+            index,
+            generation,
+            peer: packet.peer,
+            local: packet.local,
+            tos: packet.tos,
+            esp: packet.octets,
+        };
+        let taken = self
+            .dataplane
+            .as_ref()
+            .is_some_and(|dataplane| dataplane.inject(injected));
+        if taken { Ok(()) } else { Err(NotInjected::Overflow) }
+    }
+
     pub(super) fn drain_logs(&mut self) {
         self.xdp.drain_logs();
     }
@@ -347,10 +381,12 @@ impl Fabric for Kernel {
     }
 
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError> {
+        self.sas.insert(key, (value.sa, value.generation));
         self.xdp.put_sa(key, value)
     }
 
     fn remove_sa(&mut self, key: &SaKey) -> Result<(), XdpError> {
+        self.sas.remove(key);
         self.xdp.remove_sa(key)
     }
 

@@ -81,7 +81,7 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
     for warning in config::warnings(&config) {
         tracing::warn!("{warning}");
     }
-    let (mut sockets, datagrams) = IkeSockets::new();
+    let (mut sockets, datagrams, esp) = IkeSockets::new();
     sockets.listen(config.gateways.iter().map(|gateway| gateway.address))?;
     let (mirror, mut net) = NetMirror::start().await?;
     let queues = |net: &NetSnapshot| {
@@ -127,7 +127,7 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
         slow_path,
         file: file.to_owned(),
         config: Arc::clone(&config),
-        inputs: Inputs::new(net, datagrams, computed, dataplane, calls)?,
+        inputs: Inputs::new(net, (datagrams, esp), computed, dataplane, calls)?,
         routes: BTreeMap::new(),
         reloads: Reloads::default(),
         failures: Failures::default(),

@@ -66,11 +66,13 @@ pub enum PathError {
     TxFull = 14,
     /// A step lost sight of the packet. Never seen.
     Internal = 15,
+    /// Put together from fragments, and longer than a frame.
+    Jumbo = 16,
 }
 
 impl PathError {
     /// All reasons, in the order of their index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Metadata,
         Self::StaleGeneration,
         Self::WaitOverflow,
@@ -87,6 +89,7 @@ impl PathError {
         Self::NoSlowPath,
         Self::TxFull,
         Self::Internal,
+        Self::Jumbo,
     ];
 
     /// The name in metrics and status.
@@ -108,6 +111,7 @@ impl PathError {
             Self::NoSlowPath => "no_slow_path",
             Self::TxFull => "tx_full",
             Self::Internal => "internal",
+            Self::Jumbo => "jumbo",
         }
     }
 }
@@ -207,8 +211,12 @@ pub struct TunnelCounters {
     pub mss_clamped: u64,
     /// ICMP "fragmentation needed" sent to a VPC.
     pub icmp_too_big_sent: u64,
+    /// ICMP "time exceeded" sent to a VPC.
+    pub icmp_time_exceeded_sent: u64,
     /// Packets fragmented before sealing.
     pub fragmented: u64,
+    /// Not a count: octets of the longest packet that the tunnel carries whole, as of the last one sealed; 0 before the first.
+    pub mtu: u32,
 }
 
 /// Dropped packets by direction and reason.
@@ -260,6 +268,8 @@ pub struct WorkerCounters {
     pub busy_nanoseconds: u64,
     /// Packets given to the kernel to forward.
     pub slow_path_packets: u64,
+    /// Packets from the kernel's sockets: ESP that came in fragments.
+    pub injected: u64,
     /// Packets that wait for an SA.
     pub waiting: u64,
     /// Frames the worker has.
@@ -331,6 +341,7 @@ pub(super) struct WorkerBlock {
     pub(super) polls: Counter,
     pub(super) busy_nanoseconds: Counter,
     pub(super) slow_path_packets: Counter,
+    pub(super) injected: Counter,
     pub(super) waiting: Counter,
     pub(super) frames: Counter,
     pub(super) frames_outstanding: Counter,
@@ -348,6 +359,7 @@ impl WorkerBlock {
             polls: self.polls.get(),
             busy_nanoseconds: self.busy_nanoseconds.get(),
             slow_path_packets: self.slow_path_packets.get(),
+            injected: self.injected.get(),
             waiting: self.waiting.get(),
             frames: self.frames.get(),
             frames_outstanding: self.frames_outstanding.get(),

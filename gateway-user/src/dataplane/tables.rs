@@ -100,9 +100,12 @@ pub(super) struct Tunnel {
     pub(super) drops: SharedDrops,
     pub(super) mss_clamped: AtomicU64,
     pub(super) icmp_too_big_sent: AtomicU64,
+    pub(super) icmp_time_exceeded_sent: AtomicU64,
     pub(super) fragmented: AtomicU64,
     /// MSS that fits the way to the peer, as last seen by a sealing worker; 0: not known yet.
     pub(super) mss: AtomicU32,
+    /// The longest inner packet, as last seen by a sealing worker; 0: not known yet.
+    pub(super) mtu: AtomicU32,
 }
 
 impl Tables {
@@ -332,7 +335,9 @@ impl Tunnel {
             drops: self.drops.read(),
             mss_clamped: self.mss_clamped.load(Ordering::Relaxed),
             icmp_too_big_sent: self.icmp_too_big_sent.load(Ordering::Relaxed),
+            icmp_time_exceeded_sent: self.icmp_time_exceeded_sent.load(Ordering::Relaxed),
             fragmented: self.fragmented.load(Ordering::Relaxed),
+            mtu: self.mtu.load(Ordering::Relaxed),
         }
     }
 }

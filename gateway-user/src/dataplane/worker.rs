@@ -14,6 +14,7 @@ use nix::sys::eventfd::EventFd;
 use nix::unistd::Pid;
 
 use super::counters::{Direction, PathError, WorkerBlock};
+use super::inbox::{self, Inbox};
 use super::process::{BATCH, Context, IcmpBudget, Outgoing, Port, Received, process_batch, process_waiting};
 use super::tables::{Nanoseconds, Tables};
 use super::waiting::Waiting;
@@ -34,6 +35,8 @@ const WAITING_SHARE: usize = 8;
 pub(super) struct Signal {
     pub(super) wake: Arc<EventFd>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Packets that do not come through a ring.
+    pub(super) inbox: Arc<Inbox>,
 }
 
 impl Signal {
@@ -142,7 +145,10 @@ impl Worker {
         if cx.waiting.len() > 0 {
             process_waiting(&mut queues.received, &mut queues.outgoing, &mut cx);
         }
-        let mut total = 0;
+        let mut total = take_injected(&self.signal.inbox, &mut queues.received, &mut cx);
+        if total > 0 {
+            process_batch(&mut queues.received, &mut queues.outgoing, &mut cx);
+        }
         for (port, socket) in self.sockets.iter_mut().enumerate() {
             let Some(socket) = socket else { continue };
             let take = |frame| queues.received.push(Received { frame, port });
@@ -233,6 +239,16 @@ impl Worker {
             error,
         });
     }
+}
+
+/// Takes what came to the kernel's sockets. Says how many packets became frames.
+fn take_injected(inbox: &Inbox, received: &mut Vec<Received>, cx: &mut Context<'_>) -> usize {
+    inbox.take(BATCH, |packet| match inbox::receive(&packet, cx.umem, cx.pool) {
+        Ok(frame) => received.push(frame),
+        Err(error) => cx.counters.drops.count(Direction::Inbound, error.into()),
+    });
+    cx.counters.injected.add(received.len() as u64);
+    received.len()
 }
 
 /// Descriptors of a worker's sockets, by position of the interface.

@@ -1,4 +1,4 @@
-//! The way out: next hops, Ethernet headers, and the ICMP answer to packets too long.
+//! The way out: next hops, Ethernet headers, and the ICMP answers to packets that go no further.
 
 use std::net::Ipv4Addr;
 
@@ -109,14 +109,22 @@ impl IcmpBudget {
     }
 }
 
-/// The answer "fragmentation needed" to a packet of a VPC, sent back to where the packet came from.
+/// What a sender in a VPC is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Fragmentation needed, and how long a packet may be.
+    TooBig { mtu: usize },
+    /// The TTL ended here.
+    TimeExceeded,
+}
+
+/// The ICMP answer to a packet of a VPC, sent back to where the packet came from.
 ///
 /// `job` starts at its IP header; `from` is the gateway's address that signs the answer. `None` when no answer is due or possible.
-pub(super) fn too_big_answer(job: &mut Job, from: Ipv4Addr, mtu: usize, cx: &mut Context<'_>) -> Option<Job> {
+pub(super) fn answer(job: &mut Job, from: Ipv4Addr, answer: Answer, cx: &mut Context<'_>) -> Option<Job> {
     let port = job.received.port;
     let own = cx.ports.get(port).filter(|port| port.bound)?.mac;
     let sender = ethernet_source(job, cx.umem)?;
-    let mtu = u16::try_from(mtu).ok()?;
     if !cx.icmp.take(cx.now) {
         return None;
     }
@@ -127,7 +135,14 @@ pub(super) fn too_big_answer(job: &mut Job, from: Ipv4Addr, mtu: usize, cx: &mut
             .chunk(&mut frame)
             .get_mut(XDP_HEADROOM..)
             .unwrap_or_default();
-        icmp::fragmentation_needed(job.octets(cx.umem), from, mtu, room)
+        let original = job.octets(cx.umem);
+        match answer {
+            Answer::TooBig { mtu } => {
+                let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+                icmp::fragmentation_needed(original, from, mtu, room)
+            }
+            Answer::TimeExceeded => icmp::time_exceeded(original, from, room),
+        }
     };
     let Some(len) = written else {
         cx.pool.give_back(frame);

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use gateway_esp::ip::{self, Ipv4Header};
 use gateway_esp::{Encapsulation, Packet, SealError, fragment, mss, mtu};
 
-use super::forward::{Way, too_big_answer, way};
+use super::forward::{Answer, Way, answer, way};
 use super::{BATCH, Context, Fate, Job, Received, acquire};
 use crate::dataplane::counters::PathError;
 use crate::dataplane::tables::{Outbound, Policy, Tunnel};
@@ -17,7 +17,7 @@ use crate::xsk::XDP_HEADROOM;
 
 /// Seals packets of one policy. Says to which tunnel they belong.
 ///
-/// Order: generation, SA, route, TTL, MTU (ICMP or fragments), MSS, sequence number, seal. `extra` gets fragments and ICMP answers.
+/// Order: generation, SA, route, TTL (ICMP), MTU (ICMP or fragments), MSS, sequence number, seal. `extra` gets fragments and ICMP answers.
 pub(super) fn seal_group(group: &mut [Job], extra: &mut Vec<Job>, cx: &mut Context<'_>) -> Option<u32> {
     let meta = group.first()?.meta;
     let Some(policy) = cx.tables.policy(meta.index, meta.generation) else {
@@ -44,6 +44,9 @@ pub(super) fn seal_group(group: &mut [Job], extra: &mut Vec<Job>, cx: &mut Conte
     let tunnel = cx.tables.tunnel(policy.tunnel).ok()?;
     let limits = Limits::of(&outbound, &way);
     tunnel.mss.store(limits.mss.into(), Ordering::Relaxed);
+    tunnel
+        .mtu
+        .store(u32::try_from(limits.inner).unwrap_or(u32::MAX), Ordering::Relaxed);
     for job in &mut *group {
         prepare(job, limits, &outbound, tunnel, extra, cx);
     }
@@ -105,10 +108,18 @@ fn prepare(
     let at = job.received.frame.start() + start;
     job.received.frame.place(at, header.total_len);
 
+    if header.ttl <= 1 {
+        let from = answer_address(job, outbound, cx);
+        if let Some(answer) = answer(job, from, Answer::TimeExceeded, cx) {
+            tunnel.icmp_time_exceeded_sent.fetch_add(1, Ordering::Relaxed);
+            extra.push(answer);
+        }
+        return job.drop_for(PathError::Ttl);
+    }
     if header.total_len > limits.inner {
         if header.dont_fragment {
             let from = answer_address(job, outbound, cx);
-            if let Some(answer) = too_big_answer(job, from, limits.inner, cx) {
+            if let Some(answer) = answer(job, from, Answer::TooBig { mtu: limits.inner }, cx) {
                 tunnel.icmp_too_big_sent.fetch_add(1, Ordering::Relaxed);
                 extra.push(answer);
             }

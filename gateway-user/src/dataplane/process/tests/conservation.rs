@@ -14,7 +14,7 @@ fn any_meta() -> impl Strategy<Value = Vec<u8>> {
     let esp = prop_oneof![3 => Just(34u16), 1 => any::<u16>()];
     (magic, direction, offset, 0u32..5, 6u32..8, esp).prop_map(
         |(magic, direction, l3_offset, index, generation, esp_offset)| {
-            octets_of(PacketMeta {
+            let meta = PacketMeta {
                 magic,
                 direction,
                 l3_offset,
@@ -22,7 +22,8 @@ fn any_meta() -> impl Strategy<Value = Vec<u8>> {
                 generation,
                 esp_offset,
                 udp_encapsulated: 0,
-            })
+            };
+            meta.to_bytes().to_vec()
         },
     )
 }

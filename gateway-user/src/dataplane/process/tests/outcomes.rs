@@ -208,6 +208,42 @@ fn a_long_packet_that_must_not_be_fragmented_is_answered() {
     assert_eq!(world.dropped(Direction::Outbound, PathError::Mtu), 1);
 }
 
+/// E17: as a router does, so that traceroute shows the gateway.
+#[test]
+fn the_end_of_a_ttl_is_answered_and_the_answers_are_limited() {
+    let mut world = World::gcm();
+    for (ttl, sent) in [(0, 0), (1, 0), (2, 1)] {
+        let packet = Ip { ttl, ..Ip::of(100) };
+        let received = world.sent_by_vpc(&packet.build());
+        world.process(vec![received]);
+        assert_eq!(world.sent(WAN).len(), sent, "{ttl}");
+        let answers = world.sent(LAN);
+        assert_eq!(answers.len(), 1 - sent, "{ttl}");
+        for answer in answers {
+            assert!(answer.starts_with(&[HOST, MAC[LAN]].concat()));
+            let ip = ip_of(&answer);
+            assert_eq!((ip.source, ip.destination, ip.protocol), (INSIDE, NEAR, 1));
+            assert_eq!(answer[34..36], [11, 0]);
+            assert_eq!(answer[42..], packet.build(), "the packet as it came");
+        }
+    }
+    assert_eq!(world.dropped(Direction::Outbound, PathError::Ttl), 2);
+    let last_hop = Ip {
+        ttl: 1,
+        ..Ip::of(100)
+    }
+    .build();
+    let mut answers = 2;
+    for _ in 0..30 {
+        let batch = (0..40).map(|_| world.sent_by_vpc(&last_hop)).collect();
+        world.process(batch);
+        answers += world.sent(LAN).len();
+    }
+    assert_eq!(answers, 1000, "per worker and second");
+    let counters = world.counters().tunnels[0].1.clone();
+    assert_eq!((counters.icmp_time_exceeded_sent, counters.mtu), (1000, 1446));
+}
+
 #[test]
 fn a_long_packet_is_fragmented_before_it_is_sealed() {
     let mut world = World::gcm();
@@ -420,4 +456,46 @@ fn each_mark_of_the_octets_is_told_once() {
     // The tenth packet fills the limit: nothing lies between 900 and 1000 octets.
     assert_eq!(marks, [SaMark::Soft, SaMark::End]);
     assert_eq!(world.sent(WAN).len(), 10);
+}
+
+/// E15: like any other packet, and only once.
+#[test]
+fn a_packet_that_came_in_fragments_is_opened_once() {
+    for (cipher, integrity) in TRANSFORMS {
+        let mut world = World::established(cipher, integrity);
+        let packet = Ip::of(1400);
+        let received = world.sent_by_vpc(&packet.build());
+        world.process(vec![received]);
+        let sealed = world.sent(WAN).remove(0);
+        let batch = vec![
+            world.reassembled(&sealed).expect("a frame"),
+            world.reassembled(&sealed).expect("a frame"),
+            world.sent_by_peer(&sealed),
+        ];
+        world.process(batch);
+        let out = world.sent(LAN);
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0][14..], two_hops_later(&packet));
+        assert_eq!(world.dropped(Direction::Inbound, OpenError::Replay), 2);
+    }
+}
+
+/// E1 and E15: from nothing at all to the longest datagram.
+#[test]
+fn noise_that_came_in_fragments_is_dropped_and_no_frame_is_lost() {
+    let mut world = World::gcm();
+    let mut opened = 0;
+    for len in (0..80).chain([1757, 1758, 1759, 2000, 65_515, 65_516, 100_000]) {
+        match world.injected(vec![7; len]) {
+            Ok(received) => {
+                world.process(vec![received]);
+                opened += 1;
+            }
+            Err(error) => assert_eq!((error, len > 1758), (PathError::Jumbo, true), "{len}"),
+        }
+        world.assert_conserved();
+    }
+    assert_eq!((opened, world.all_drops()), (82, 82));
+    while world.injected(vec![7; 40]).is_ok() {}
+    assert_eq!(world.injected(vec![7; 40]).err(), Some(PathError::NoFrame));
 }

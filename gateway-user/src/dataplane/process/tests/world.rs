@@ -10,13 +10,13 @@ use gateway_esp::{
     Spi, Transform, TunnelEndpoints,
 };
 
-use crate::dataplane::counters::{Counters, Direction, DropReason, WorkerBlock};
+use crate::dataplane::counters::{Counters, Direction, DropReason, PathError, WorkerBlock};
 use crate::dataplane::process::{
     Context, IcmpBudget, Outgoing, Port, Received, process_batch, process_waiting,
 };
 use crate::dataplane::tables::{Capacity, Nanoseconds, Tables};
 use crate::dataplane::waiting::Waiting;
-use crate::dataplane::{DataplaneEvent, EventSink, Message, SaLimits};
+use crate::dataplane::{DataplaneEvent, EventSink, Injected, Message, SaLimits, inbox};
 use crate::net::route_table::{Egress, Neighbour, Route, RouteTarget};
 use crate::net::{Adjacency, RouteTable};
 use crate::xsk::{FramePool, Umem, XDP_HEADROOM};
@@ -184,6 +184,24 @@ impl World {
         self.received(DIRECTION_INBOUND, SA, GENERATION, &frame[14..])
     }
 
+    /// The same when it came in fragments, which the kernel put together.
+    pub(super) fn reassembled(&mut self, frame: &[u8]) -> Result<Received, PathError> {
+        self.injected(frame[14 + 20..].to_vec())
+    }
+
+    /// Any octets as an ESP packet of the SA.
+    pub(super) fn injected(&mut self, esp: Vec<u8>) -> Result<Received, PathError> {
+        let packet = Injected {
+            index: SA,
+            generation: GENERATION,
+            peer: PEER,
+            local: OUTSIDE,
+            tos: 0,
+            esp,
+        };
+        inbox::receive(&packet, &self.umem, &mut self.pool)
+    }
+
     pub(super) fn received(&mut self, direction: u8, index: u32, generation: u32, ip: &[u8]) -> Received {
         let esp_offset = if direction == DIRECTION_INBOUND {
             14 + 20
@@ -202,7 +220,7 @@ impl World {
         let mut packet = [MAC[LAN], HOST].concat();
         packet.extend([8, 0]);
         packet.extend(ip);
-        self.raw(&octets_of(meta), &packet)
+        self.raw(&meta.to_bytes(), &packet)
     }
 
     /// Any metadata and any packet.
@@ -302,16 +320,6 @@ impl World {
         };
         run(&mut self.tx, &mut cx);
     }
-}
-
-pub(super) fn octets_of(meta: PacketMeta) -> Vec<u8> {
-    let mut octets = meta.magic.to_ne_bytes().to_vec();
-    octets.extend([meta.direction, meta.l3_offset]);
-    octets.extend(meta.index.to_ne_bytes());
-    octets.extend(meta.generation.to_ne_bytes());
-    octets.extend(meta.esp_offset.to_ne_bytes());
-    octets.extend(meta.udp_encapsulated.to_ne_bytes());
-    octets
 }
 
 /// What an IPv4 packet is made of.
