@@ -340,7 +340,6 @@ fn without_a_slow_path_such_packets_are_dropped() {
 #[test]
 fn each_bad_packet_has_its_reason() {
     let rows = [
-        (Ip { ttl: 1, ..Ip::of(40) }, Direction::Outbound, PathError::Ttl),
         (
             Ip {
                 source: INSIDE,
