@@ -60,16 +60,27 @@ fn transforms() -> impl Iterator<Item = Transform> {
     [
         (Cipher::Aes128Gcm, None),
         (Cipher::Aes256Gcm, None),
+        (Cipher::Aes192Gcm, None),
+        (Cipher::ChaCha20Poly1305, None),
         (Cipher::Aes128Cbc, Some(Integrity::HmacSha1_96)),
         (Cipher::Aes128Cbc, Some(Integrity::HmacSha2_256_128)),
         (Cipher::Aes192Cbc, Some(Integrity::HmacSha1_96)),
         (Cipher::Aes256Cbc, Some(Integrity::HmacSha1_96)),
         (Cipher::Aes256Cbc, Some(Integrity::HmacSha2_256_128)),
+        (Cipher::Aes256Cbc, Some(Integrity::HmacSha2_384_192)),
+        (Cipher::Aes256Cbc, Some(Integrity::HmacSha2_512_256)),
         (Cipher::Aes128Cbc, Some(Integrity::HmacMd5_96)),
         (Cipher::TripleDes, Some(Integrity::HmacSha1_96)),
     ]
     .into_iter()
     .map(|(cipher, integrity)| Transform::new(cipher, integrity).expect("the pairs above are allowed"))
+    .flat_map(|transform| match (transform.cipher(), transform.integrity()) {
+        // What extended sequence numbers cost, once for each way of authenticating.
+        (Cipher::Aes128Gcm, None) | (Cipher::Aes128Cbc, Some(Integrity::HmacSha1_96)) => {
+            vec![transform, transform.with_esn(true)]
+        }
+        (_, _) => vec![transform],
+    })
 }
 
 fn name(transform: Transform) -> String {
@@ -77,7 +88,8 @@ fn name(transform: Transform) -> String {
         .integrity()
         .map(|integrity| format!("-{integrity:?}"))
         .unwrap_or_default();
-    format!("{:?}{integrity}", transform.cipher()).to_lowercase()
+    let esn = if transform.esn() { "-esn" } else { "" };
+    format!("{:?}{integrity}{esn}", transform.cipher()).to_lowercase()
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are the output")]
