@@ -112,8 +112,6 @@ pub(crate) struct Established {
     pub(crate) queue: VecDeque<Task>,
     /// The peer's request whose answer is being computed.
     pub(crate) answering: Option<Answering>,
-    /// Both ends speak RFC 6311.
-    pub(crate) sync: bool,
     /// The IKE SA that has taken over: only Deletes go over this one.
     pub(crate) successor: Option<SaKey>,
     /// The peer's successor that waits for ours to be answered (RFC 7296 section 2.8.2).
@@ -184,7 +182,6 @@ impl Established {
         Self {
             next_request,
             expected,
-            sync: authenticated.sync,
             ..Self::fresh(authenticated.channel, authenticated.proposal, now)
         }
     }
@@ -199,7 +196,6 @@ impl Established {
             exchange: None,
             queue: VecDeque::new(),
             answering: None,
-            sync: false,
             successor: None,
             nascent: None,
             authenticated_at,
@@ -295,14 +291,36 @@ impl V2Sa {
     pub(crate) fn established(&self) -> Option<&Established> {
         match &self.stage {
             Stage::Established(established) => Some(established),
-            _ => None,
+            Stage::InitGenerating(_)
+            | Stage::InitSent(_)
+            | Stage::InitAgreeing(_)
+            | Stage::IntermediateGenerating(_)
+            | Stage::IntermediateSent(_)
+            | Stage::IntermediateAgreeing(_)
+            | Stage::AuthSent(_)
+            | Stage::InitResponding(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::IntermediateResponding(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Ended => None,
         }
     }
 
     pub(crate) fn established_mut(&mut self) -> Option<&mut Established> {
         match &mut self.stage {
             Stage::Established(established) => Some(established),
-            _ => None,
+            Stage::InitGenerating(_)
+            | Stage::InitSent(_)
+            | Stage::InitAgreeing(_)
+            | Stage::IntermediateGenerating(_)
+            | Stage::IntermediateSent(_)
+            | Stage::IntermediateAgreeing(_)
+            | Stage::AuthSent(_)
+            | Stage::InitResponding(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::IntermediateResponding(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Ended => None,
         }
     }
 
@@ -337,7 +355,17 @@ impl V2Sa {
         match &self.stage {
             Stage::AuthSent(step) => Some(step.want),
             Stage::Established(established) => established.asked().map(|asked| asked.want),
-            _ => None,
+            Stage::InitGenerating(_)
+            | Stage::InitSent(_)
+            | Stage::InitAgreeing(_)
+            | Stage::IntermediateGenerating(_)
+            | Stage::IntermediateSent(_)
+            | Stage::IntermediateAgreeing(_)
+            | Stage::InitResponding(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::IntermediateResponding(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Ended => None,
         }
     }
 
@@ -346,7 +374,17 @@ impl V2Sa {
         match &self.stage {
             Stage::AuthSent(step) => Some(step.spi),
             Stage::Established(established) => established.asked().map(|asked| asked.spi),
-            _ => None,
+            Stage::InitGenerating(_)
+            | Stage::InitSent(_)
+            | Stage::InitAgreeing(_)
+            | Stage::IntermediateGenerating(_)
+            | Stage::IntermediateSent(_)
+            | Stage::IntermediateAgreeing(_)
+            | Stage::InitResponding(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::IntermediateResponding(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Ended => None,
         }
     }
 

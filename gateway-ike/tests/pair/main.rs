@@ -4,6 +4,7 @@
 
 mod aggressive;
 mod attacks;
+mod attacks_v2;
 mod diagnosis;
 mod establish;
 mod field;

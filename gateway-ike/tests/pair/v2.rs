@@ -1,4 +1,6 @@
 //! IKEv2 between two of our own ends.
 
+mod diagnosis;
 mod establish;
+mod life;
 mod rekey;

@@ -37,7 +37,13 @@ impl Endpoint {
                     WireError::CriticalPayload { payload } => {
                         NotifyPayload::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![payload.0])
                     }
-                    _ => NotifyPayload::new(NotifyType::INVALID_SYNTAX, Vec::new()),
+                    WireError::Truncated { .. }
+                    | WireError::BadLength { .. }
+                    | WireError::TooMany { .. }
+                    | WireError::Unexpected { .. }
+                    | WireError::Unsupported { .. } => {
+                        NotifyPayload::new(NotifyType::INVALID_SYNTAX, Vec::new())
+                    }
                 };
                 return self.answer(key, header.exchange_type, &[Payload::Notify(notify)]);
             }

@@ -241,7 +241,7 @@ impl Endpoint {
         let sa = self.sas.get(&old)?;
         let (connection, path, nat) = (sa.connection, sa.path, sa.nat);
         let established = sa.v2()?.established()?;
-        let (authenticated_at, sync) = (established.authenticated_at, established.sync);
+        let authenticated_at = established.authenticated_at;
         let initiator = successor.channel.role == Role::Initiator;
         let spis = successor.channel.spis;
         let own = if initiator { spis.initiator } else { spis.responder };
@@ -249,10 +249,7 @@ impl Endpoint {
             return None;
         }
         let key = self.new_sa_key();
-        let established = Established {
-            sync,
-            ..Established::fresh(successor.channel, successor.proposal, authenticated_at)
-        };
+        let established = Established::fresh(successor.channel, successor.proposal, authenticated_at);
         let stage = Stage::Established(Box::new(established));
         self.add_v2_sa(now, key, (connection, initiator, path, spis, None), stage);
         if let Some(sa) = self.sas.get_mut(&key) {

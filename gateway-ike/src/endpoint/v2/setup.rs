@@ -1,7 +1,7 @@
 //! From the wish for an IKE SA to the answer to IKE_AUTH, as the end that starts.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{ConnectionId, IkeVersion, PairIndex};
 use crate::crypto::{KeyExchangeDone, KeyExchangeJob};
@@ -22,6 +22,9 @@ use crate::v2::refusal::Refusal;
 use crate::v2::setup::{Keyed, StepCx};
 use crate::wire::v2::{Message, NotifyPayload, NotifyType, Payload};
 use crate::wire::{ExchangeType, Flags, Header, IkeSpi};
+
+/// How long the answer to IKE_SA_INIT has its chance before a cookie is repeated, which nobody has authenticated.
+const COOKIE_WAIT: Duration = Duration::from_millis(200);
 
 /// What comes after a key exchange of the set-up.
 enum Next {
@@ -141,7 +144,13 @@ impl Endpoint {
                 step.on_responded(done, cx.rng)
                     .map(|(keyed, datagrams)| Next::AnswerIntermediate(keyed, message_id, datagrams))
             }
-            stage => {
+            stage @ (Stage::InitSent(_)
+            | Stage::IntermediateSent(_)
+            | Stage::AuthSent(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Established(_)
+            | Stage::Ended) => {
                 sa.stage = stage;
                 return;
             }
@@ -226,14 +235,9 @@ impl Endpoint {
         match step.judge(header, &message, datagram, &cx) {
             Err(refusal) => self.on_setup_refused(now, key, path, refusal),
             Ok(Verdict::Cookie(cookie)) => {
-                let Ok((request, prompt)) = step.on_cookie(cookie, &mut cx) else {
-                    return;
-                };
-                if prompt {
+                if step.on_cookie(cookie) {
+                    self.timers.set(Timer::V2Request(key), now + COOKIE_WAIT);
                     self.note(connection, "peer asks for a cookie");
-                    self.send_setup(now, key, vec![request]);
-                } else if let Some(pending) = &mut sa.pending {
-                    pending.datagrams = vec![request];
                 }
             }
             Ok(Verdict::Group(group)) => {
@@ -382,7 +386,19 @@ impl Endpoint {
                     }
                 }
             }
-            other => {
+            other @ (Stage::InitGenerating(_)
+            | Stage::InitSent(_)
+            | Stage::InitAgreeing(_)
+            | Stage::IntermediateGenerating(_)
+            | Stage::IntermediateSent(_)
+            | Stage::IntermediateAgreeing(_)
+            | Stage::AuthSent(_)
+            | Stage::InitResponding(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::IntermediateResponding(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Established(_)
+            | Stage::Ended) => {
                 *stage = other;
                 Err(Refusal::Drop("an answer to nothing"))
             }
@@ -516,8 +532,25 @@ impl Endpoint {
     pub(super) fn on_setup_timer(&mut self, now: Instant, key: SaKey) {
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, path, initiator) = (sa.connection, sa.path, sa.initiator);
+        let Some(config) = self
+            .tunnels
+            .get(&connection)
+            .map(|tunnel| Arc::clone(&tunnel.config))
+        else {
+            return;
+        };
         let Some(sa) = sa.v2_mut() else { return };
         let exchange = sa.exchange_name();
+        if let (Stage::InitSent(step), Some(pending)) = (&mut sa.stage, &mut sa.pending) {
+            let mut cx = StepCx {
+                config: &config,
+                path,
+                rng: &mut self.rng,
+            };
+            if let Some(request) = step.with_cookie(&mut cx) {
+                pending.datagrams = vec![request];
+            }
+        }
         let Some(pending) = sa.pending.as_mut().filter(|_| initiator) else {
             if !initiator {
                 self.forget_sa(key);

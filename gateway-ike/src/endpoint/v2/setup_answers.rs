@@ -211,7 +211,19 @@ impl Endpoint {
             Stage::AwaitAuth(keyed) if due(&keyed, ExchangeType::IKE_AUTH) => {
                 return self.on_ike_auth(now, key, path, keyed, received);
             }
-            other => {
+            other @ (Stage::InitGenerating(_)
+            | Stage::InitSent(_)
+            | Stage::InitAgreeing(_)
+            | Stage::IntermediateGenerating(_)
+            | Stage::IntermediateSent(_)
+            | Stage::IntermediateAgreeing(_)
+            | Stage::AuthSent(_)
+            | Stage::InitResponding(_)
+            | Stage::AwaitIntermediate(_)
+            | Stage::IntermediateResponding(_)
+            | Stage::AwaitAuth(_)
+            | Stage::Established(_)
+            | Stage::Ended) => {
                 *stage = other;
                 Err(Refusal::Drop("not the request that is due"))
             }
@@ -241,10 +253,7 @@ impl Endpoint {
             return;
         };
         let message_id = received.header.message_id;
-        let refusal = match responder::judge(&keyed, received, &config) {
-            Ok(()) => None,
-            Err(refusal) => Some(refusal),
-        };
+        let refusal = responder::judge(&keyed, received, &config).err();
         let (diagnosis, notify) = match refusal {
             None => return self.on_authenticated_initiator(now, key, path, keyed, received),
             Some(Refusal::Drop(why)) => {

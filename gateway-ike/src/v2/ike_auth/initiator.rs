@@ -54,7 +54,6 @@ impl AwaitAnswer {
         if initial_contact {
             payloads.push(Payload::notify(NotifyType::INITIAL_CONTACT));
         }
-        payloads.push(Payload::notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED));
         payloads.push(Payload::notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED));
         let name = (ExchangeType::IKE_AUTH, keyed.next_id, false);
         let datagrams = keyed.channel.message(name, &payloads, rng)?;

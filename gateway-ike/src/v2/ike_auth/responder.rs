@@ -75,12 +75,6 @@ pub(crate) fn answer(
             Err(refused.diagnosis)
         }
     };
-    if message
-        .notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED)
-        .is_some()
-    {
-        payloads.push(Payload::notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED));
-    }
     payloads.push(Payload::notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED));
     let answer = keyed
         .channel

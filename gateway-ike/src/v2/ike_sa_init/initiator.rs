@@ -13,8 +13,6 @@ use super::super::refusal::Refusal;
 use super::super::setup::{Extensions, Keyed, Said, StepCx, nonce};
 use super::{invalid_public, key_exchange, wanted_group};
 
-/// Cookies that are answered at once. One may be forged; further ones wait for the next retransmission.
-const PROMPT_COOKIES: u32 = 4;
 /// Octets of the longest cookie (RFC 7296 section 2.6).
 const MAX_COOKIE: usize = 64;
 
@@ -24,7 +22,8 @@ pub(crate) struct Generating {
     spi: IkeSpi,
     nonce: Vec<u8>,
     cookie: Option<Vec<u8>>,
-    cookies: u32,
+    /// To be repeated with the next sending.
+    next_cookie: Option<Vec<u8>>,
     /// Groups that were tried, the current one at the end.
     tried: Vec<DhGroup>,
 }
@@ -82,7 +81,7 @@ impl Generating {
             spi,
             nonce: nonce(cx.rng),
             cookie: None,
-            cookies: 0,
+            next_cookie: None,
             tried: vec![group],
         };
         Some((step, KeyExchangeJob::generate(group, cx.rng)))
@@ -251,16 +250,16 @@ impl AwaitAnswer {
         (step, job)
     }
 
-    /// `HDR, N(COOKIE), SAi1, KEi, Ni -->`. `None`: with the next retransmission.
-    pub(crate) fn on_cookie<R: RandomSource>(
-        &mut self,
-        cookie: Vec<u8>,
-        cx: &mut StepCx<'_, R>,
-    ) -> Result<(Vec<u8>, bool), Refusal> {
-        self.start.cookie = Some(cookie);
-        self.start.cookies += 1;
-        let prompt = self.start.cookies <= PROMPT_COOKIES;
-        Ok((self.request(cx)?, prompt))
+    /// Takes a cookie for the next sending. It may be forged, and the answer to what was sent may be on its way: it has the first
+    /// chance. Returns whether this is the first one since the last sending.
+    pub(crate) fn on_cookie(&mut self, cookie: Vec<u8>) -> bool {
+        self.start.next_cookie.replace(cookie).is_none()
+    }
+
+    /// `HDR, N(COOKIE), SAi1, KEi, Ni -->`, if there is a new cookie.
+    pub(crate) fn with_cookie<R: RandomSource>(&mut self, cx: &mut StepCx<'_, R>) -> Option<Vec<u8>> {
+        self.start.cookie = Some(self.start.next_cookie.take()?);
+        self.request(cx).ok()
     }
 
     /// Once more with another group.

@@ -50,7 +50,7 @@ pub(crate) fn judge<R>(
         return Err(drop("not an ike_sa_init"));
     }
     let (ke, nonce_i) = key_exchange(message).map_err(|refusal| (refusal, None))?;
-    let sa = message.sa().ok_or(drop("no sa payload"))?;
+    let sa = message.sa().ok_or_else(|| drop("no sa payload"))?;
     let spis = Spis {
         initiator: header.initiator_spi,
         responder: IkeSpi::ZERO,
