@@ -140,9 +140,10 @@ impl DhGroup {
 
     /// Octets of what a responder sends.
     pub const fn response_len(self) -> usize {
-        match self {
-            Self::MlKem768 => ml_kem::CIPHERTEXT_LEN,
-            _ => self.public_len(),
+        if matches!(self, Self::MlKem768) {
+            ml_kem::CIPHERTEXT_LEN
+        } else {
+            self.public_len()
         }
     }
 
@@ -151,7 +152,16 @@ impl DhGroup {
         match self {
             Self::Ecp256 | Self::Ecp384 | Self::Ecp521 => self.public_len() / 2,
             Self::MlKem768 => ml_kem::SHARED_LEN,
-            _ => self.public_len(),
+            Self::Modp768
+            | Self::Modp1024
+            | Self::Modp1536
+            | Self::Modp2048
+            | Self::Modp3072
+            | Self::Modp4096
+            | Self::Modp6144
+            | Self::Modp8192
+            | Self::Modp2048_256
+            | Self::X25519 => self.public_len(),
         }
     }
 
