@@ -63,8 +63,9 @@ impl Endpoint {
         }
         if tunnel.established.is_empty() {
             tunnel.wanted.clear();
-            // A peer that says nothing at all is gone, and without an IKE SA nobody else would notice.
-            let lost = if unreachable {
+            // A peer that says nothing at all is gone, and without an IKE SA nobody else would notice. One whose ESP comes in only
+            // cannot be asked: there is a NAT in front of it.
+            let lost = if unreachable && tunnel.heard <= sa.started {
                 tunnel.children.ids()
             } else {
                 Vec::new()
@@ -134,5 +135,31 @@ impl Endpoint {
             nat: new.nat.found(),
             rekeyed: !older.is_empty(),
         });
+        self.follow_peer(key, &older);
+    }
+
+    /// The NAT in front of the peer gave the new IKE SA another port: what goes to the old one is lost.
+    fn follow_peer(&mut self, key: SaKey, older: &[SaKey]) {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let (connection, path) = (sa.connection, sa.path);
+        let Some(encapsulation) = sa.encapsulation() else {
+            return;
+        };
+        let mut moved = false;
+        for old in older {
+            if let Some(old) = self.sas.get_mut(old)
+                && old.encapsulation().is_some()
+                && old.path.peer != path.peer
+            {
+                old.path = path;
+                moved = true;
+            }
+        }
+        if moved {
+            self.outbox.event(Event::PeerPortChanged {
+                connection,
+                encapsulation,
+            });
+        }
     }
 }

@@ -290,3 +290,45 @@ fn children_survive_the_end_of_the_ike_sa_and_a_new_one_is_made() {
     assert!(!pair.a.ike_sas.is_empty(), "{:#?}", pair.a.log);
     pair.assert_mirrored();
 }
+
+#[test]
+fn a_new_ike_sa_from_behind_another_port_of_the_nat_takes_its_child_sas_along() {
+    let mut setup = Setup::new()
+        .behind_nat()
+        .both(|side| side.ike_lifetime = 100 * SECOND);
+    setup.b.may_initiate = false;
+    let mut pair = Pair::established(setup);
+    pair.nat_shift = 1000;
+    // A has no reason to speak before its main mode.
+    pair.run_for(95 * SECOND);
+    assert!(pair.send_esp(End::B, FIRST));
+    pair.run_for(SECOND);
+    assert_eq!(
+        (pair.delivered_esp, pair.weathered_esp),
+        (1, 0),
+        "{:#?}",
+        pair.b.log
+    );
+    pair.assert_up(1);
+}
+
+#[test]
+fn a_peer_that_only_a_nat_keeps_from_answering_keeps_its_child_sas() {
+    // B cannot reach A: its messages are lost, while ESP of A arrives.
+    let mut setup = Setup::new().both(|side| side.ike_lifetime = 60 * SECOND);
+    setup.a.may_initiate = false;
+    let mut pair = setup.start();
+    pair.initiate(End::B);
+    pair.run_for(SECOND);
+    pair.assert_up(1);
+    pair.filter = Some(Box::new(|_, _, _| Fate::Lose));
+    for _ in 0..130 {
+        assert!(pair.send_esp(End::A, FIRST));
+        pair.run_for(SECOND);
+        pair.initiate(End::B);
+    }
+    let gave_up = |failure: &gateway_ike::Diagnosis| failure.code == Code::NoResponse;
+    assert!(pair.b.failures.iter().any(gave_up), "{:#?}", pair.b.log);
+    assert_eq!(pair.b.installed.len(), 1, "{:#?}", pair.b.log);
+    assert_eq!(pair.lost_esp, []);
+}
