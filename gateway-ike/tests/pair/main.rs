@@ -13,5 +13,6 @@ mod net;
 mod node;
 mod rekey;
 mod setup;
+mod simulation;
 mod storm;
 mod v2;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use gateway_common::Spi;
 use gateway_ike::config::{ConnectionId, PairIndex};
-use gateway_ike::crypto::{RandomSource, SeededRandom};
+use gateway_ike::crypto::{KeyExchangeDone, RandomSource, SeededRandom};
 use gateway_ike::event::{ChildId, Served};
-use gateway_ike::{Endpoint, EndpointConfig, TransmitKind};
+use gateway_ike::{Endpoint, EndpointConfig, JobId, TransmitKind};
 
 use crate::node::Node;
 use crate::setup::{Setup, Side};
@@ -25,6 +25,9 @@ pub(crate) const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(crate) const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 /// Address of A behind a NAT that has A's address outside.
 pub(crate) const A_INSIDE: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+
+/// Inside port of packets that the NAT has no mapping for. They never arrive; ESP without UDP has port 0 and does.
+const UNMAPPED: u16 = 9;
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +71,8 @@ pub(crate) struct Weather {
     pub(crate) jitter: Duration,
     /// How long an end works on an IKE message that came in. ESP does not wait for it.
     pub(crate) work: Duration,
+    /// Up to so long a key exchange takes, at random. Messages that come meanwhile are not kept waiting.
+    pub(crate) exchange: Duration,
 }
 
 impl Weather {
@@ -77,6 +82,7 @@ impl Weather {
         delay: Duration::from_millis(10),
         jitter: Duration::ZERO,
         work: Duration::ZERO,
+        exchange: Duration::ZERO,
     };
 }
 
@@ -105,12 +111,20 @@ pub(crate) struct Pair {
     rng: SeededRandom,
     air: BTreeMap<(Instant, u64), Packet>,
     next_packet: u64,
+    /// Key exchanges under way, by their end.
+    jobs: BTreeMap<(Instant, u64), (End, JobId, KeyExchangeDone)>,
+    restarts: u8,
+    seed: u64,
     nat: bool,
     /// Outside port of the NAT for each inside port, plus one for each rebinding.
     pub(crate) nat_shift: u16,
     /// ESP packets that arrived for an SPI that was not installed.
     pub(crate) lost_esp: Vec<(Duration, End, Spi)>,
     pub(crate) delivered_esp: usize,
+    /// ESP packets and copies of them that were handed to the network.
+    pub(crate) sent_esp: usize,
+    /// ESP packets that the network lost, a NAT without a mapping included.
+    pub(crate) weathered_esp: usize,
     /// Times at which an end sealed with an SA that the other end did not have installed inbound.
     pub(crate) void: Vec<(Duration, End, ChildId)>,
 }
@@ -141,10 +155,15 @@ impl Pair {
             rng: SeededRandom::new(seed(3)),
             air: BTreeMap::new(),
             next_packet: 0,
+            jobs: BTreeMap::new(),
+            restarts: 0,
+            seed: setup.seed,
             nat: setup.nat,
             nat_shift: 0,
             lost_esp: Vec::new(),
             delivered_esp: 0,
+            sent_esp: 0,
+            weathered_esp: 0,
             void: Vec::new(),
         };
         pair.settle();
@@ -188,19 +207,31 @@ impl Pair {
 
     /// Replaces one end by a new one that knows nothing.
     pub(crate) fn restart(&mut self, end: End, side: &Side) {
-        let mut endpoint = Endpoint::new(EndpointConfig::new([77; 32]));
+        self.restarts += 1;
+        let mut seed = [77; 32];
+        seed[0] = self.restarts;
+        seed[1..9].copy_from_slice(&self.seed.to_be_bytes());
+        let mut endpoint = Endpoint::new(EndpointConfig::new(seed));
         endpoint.put_connection(self.now, side.config());
+        self.jobs.retain(|_, (of, ..)| *of != end);
         *self.node_mut(end) = Node::new(endpoint);
         self.settle();
     }
 
-    /// Drains both ends as the driver does; key exchanges take no time.
+    /// Drains both ends as the driver does.
     fn settle(&mut self) {
         for end in [End::A, End::B] {
             self.drain(end);
             while let Some((id, job)) = self.node_mut(end).endpoint.poll_job() {
                 let now = self.now;
-                self.node_mut(end).endpoint.handle_job(now, id, job.run());
+                let done = job.run();
+                if self.weather.exchange.is_zero() {
+                    self.node_mut(end).endpoint.handle_job(now, id, done);
+                } else {
+                    let at = now + self.random_part(self.weather.exchange);
+                    self.jobs.insert((at, self.next_packet), (end, id, done));
+                    self.next_packet += 1;
+                }
                 self.drain(end);
             }
         }
@@ -260,14 +291,17 @@ impl Pair {
         };
         let (source, destination) = self.translate(from, local, peer);
         for _ in 0..copies {
-            if self.percent() < self.weather.loss {
+            let esp = usize::from(matches!(cargo, Cargo::Esp(_)));
+            self.sent_esp += esp;
+            if self.percent() < self.weather.loss || destination.port() == UNMAPPED {
+                self.weathered_esp += esp;
                 continue;
             }
             let work = match cargo {
                 Cargo::Ike(_) => self.weather.work,
                 Cargo::Keepalive | Cargo::Esp(_) => Duration::ZERO,
             };
-            let at = self.now + self.weather.delay + self.jitter() + work;
+            let at = self.now + self.weather.delay + self.random_part(self.weather.jitter) + work;
             let packet = Packet {
                 to: from.other(),
                 source,
@@ -288,8 +322,11 @@ impl Pair {
             End::A => (SocketAddrV4::new(A, local.port() + 30_000 + self.nat_shift), peer),
             End::B => {
                 let inside = peer.port().wrapping_sub(30_000 + self.nat_shift);
-                // A packet to a port without a mapping never arrives.
-                let port = if [500, 4500].contains(&inside) { inside } else { 9 };
+                let port = if [500, 4500].contains(&inside) {
+                    inside
+                } else {
+                    UNMAPPED
+                };
                 (local, SocketAddrV4::new(A_INSIDE, port))
             }
         }
@@ -304,28 +341,23 @@ impl Pair {
         let sa = &installed.sa;
         let port = |udp: Option<u16>| udp.unwrap_or(0);
         let local = SocketAddrV4::new(sa.local, port(sa.encapsulation.map(|udp| udp.local_port)));
-        let peer_port = node
-            .peer_port
-            .or_else(|| sa.encapsulation.map(|udp| udp.peer_port));
-        let peer = SocketAddrV4::new(sa.peer, port(peer_port));
+        let peer = SocketAddrV4::new(sa.peer, port(sa.encapsulation.map(|udp| udp.peer_port)));
         let spi = sa.outbound.spi;
-        let destination_is_there =
-            !self.nat || from == End::A || self.translate(from, local, peer).1.port() != 9;
-        if destination_is_there {
-            self.transmit(from, local, peer, Cargo::Esp(spi));
-        }
+        self.transmit(from, local, peer, Cargo::Esp(spi));
         true
     }
 
     /// Moves on to the next thing that happens, or to `until`. False when nothing happens before.
     fn step(&mut self, until: Instant) -> bool {
         let packet = self.air.first_key_value().map(|((at, _), _)| *at);
+        let job = self.jobs.first_key_value().map(|((at, _), _)| *at);
         let timers = [&self.a, &self.b]
             .into_iter()
             .filter_map(|node| node.endpoint.poll_timeout())
             .min();
         let Some(next) = packet
             .into_iter()
+            .chain(job)
             .chain(timers)
             .min()
             .filter(|next| *next <= until)
@@ -338,6 +370,10 @@ impl Pair {
         if packet == Some(next) {
             if let Some((_, packet)) = self.air.pop_first() {
                 self.deliver(packet);
+            }
+        } else if job == Some(next) {
+            if let Some((_, (end, id, done))) = self.jobs.pop_first() {
+                self.node_mut(end).endpoint.handle_job(now, id, done);
             }
         } else {
             for end in [End::A, End::B] {
@@ -403,8 +439,9 @@ impl Pair {
         self.random() % 100
     }
 
-    fn jitter(&mut self) -> Duration {
-        self.weather.jitter * (self.random() % 1000) / 1000
+    /// Between nothing and `most`.
+    fn random_part(&mut self, most: Duration) -> Duration {
+        most * (self.random() % 1000) / 1000
     }
 
     fn random(&mut self) -> u32 {

@@ -26,6 +26,7 @@ pub(crate) struct Node {
     pub(crate) log: Vec<String>,
     /// Every SPI that was ever installed inbound.
     spis: BTreeSet<Spi>,
+    /// The last port that the peer was found to have moved to.
     pub(crate) peer_port: Option<u16>,
 }
 
@@ -102,6 +103,11 @@ impl Node {
             Event::PeerPortChanged { encapsulation, .. } => {
                 self.log
                     .push(format!("{at:.3} peer port {}", encapsulation.peer_port));
+                let encapsulated = self
+                    .installed
+                    .values_mut()
+                    .filter_map(|installed| installed.sa.encapsulation.as_mut());
+                encapsulated.for_each(|udp| *udp = encapsulation);
                 self.peer_port = Some(encapsulation.peer_port);
             }
             Event::Failed { diagnosis, .. } => {
