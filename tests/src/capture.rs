@@ -14,10 +14,8 @@ use crate::{Lab, Namespace, wait};
 /// Octets of an Ethernet header without VLAN tags.
 const ETHERNET: usize = 14;
 
-/// A capture has caught up when its file does not grow for this long ...
-const SETTLE: Duration = Duration::from_millis(100);
-/// ... and is stopped after this many looks all the same.
-const SETTLE_ROUNDS: usize = 20;
+/// How long tcpdump may take to read what the kernel holds for it.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// A running capture.
 #[derive(Debug)]
@@ -58,20 +56,35 @@ impl Capture {
 
     /// Stops and returns the packets in the order in which they passed.
     pub fn stop(mut self) -> Result<Vec<Packet>> {
-        // tcpdump leaves what it has not read yet in the kernel when it is stopped: let it catch up.
-        let mut size = 0;
-        for _ in 0..SETTLE_ROUNDS {
-            std::thread::sleep(SETTLE);
-            let grown = fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
-            if grown == size {
-                break;
-            }
-            size = grown;
-        }
+        // tcpdump leaves what it has not read yet in the kernel when it is stopped: it says how much that is.
+        wait::until("tcpdump to catch up", CATCH_UP, || {
+            let before = self.tcpdump.output().lines().count();
+            self.tcpdump.signal(Signal::SIGUSR1).ok()?;
+            wait::until("tcpdump's counts", CATCH_UP, || {
+                caught_up(self.tcpdump.output().lines().skip(before))
+            })
+            .ok()?
+            .then_some(())
+        })?;
         self.tcpdump.stop(Signal::SIGINT)?;
         let bytes = fs::read(&self.file).with_context(|| format!("read {}", self.file.display()))?;
         parse(&bytes)
     }
+}
+
+/// Reads `7 packets captured, 9 packets received by filter, 0 packets dropped by kernel`, which may stand on several lines: whether the
+/// first two are the same.
+fn caught_up<'a>(lines: impl Iterator<Item = &'a str>) -> Option<bool> {
+    let text = lines.collect::<Vec<_>>().join(", ");
+    let number = |what: &str| {
+        let before = text.split_once(what)?.0;
+        before.rsplit([' ', ',']).next()?.parse::<u64>().ok()
+    };
+    let (captured, received) = (
+        number(" packets captured").or_else(|| number(" packet captured"))?,
+        number(" packets received by filter").or_else(|| number(" packet received by filter"))?,
+    );
+    Some(captured >= received)
 }
 
 /// An Ethernet frame with IPv4 in it.
@@ -193,6 +206,20 @@ mod tests {
         assert_eq!(packets[0].time_us, 1_000_002);
         assert_eq!(parse(&whole[..whole.len() - 1]).unwrap().len(), 1);
         assert!(parse(b"no").is_err());
+    }
+
+    #[test]
+    fn tcpdump_has_caught_up_when_its_counts_agree() {
+        let check = |line: &str| caught_up([line].into_iter());
+        assert_eq!(
+            check("tcpdump: 7 packets captured, 9 packets received by filter, 0 packets dropped by kernel"),
+            Some(false)
+        );
+        assert_eq!(
+            check("1 packet captured, 1 packet received by filter, 0 packets"),
+            Some(true)
+        );
+        assert_eq!(check("tcpdump: listening on eth0"), None);
     }
 
     #[test]

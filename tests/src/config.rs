@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::lab::{INSIDE, PUBLIC};
+use crate::matrix::Exchange;
 use crate::{Lab, Side, agent};
 
 /// The pre-shared key of every tunnel that does not set another one.
@@ -178,6 +179,12 @@ pub struct SpdRule {
 /// `[tunnel.ike]`
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ike {
+    /// `ikev1`, `ikev2` or `any`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `main` or `aggressive`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Cipher.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
@@ -187,9 +194,27 @@ pub struct Ike {
     /// Diffie-Hellman group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dh_group: Option<u16>,
-    /// Lifetime of the ISAKMP SA.
+    /// Lifetime of the IKE SA.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_seconds: Option<u32>,
+    /// IKEv2: time between authentications.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reauthentication_seconds: Option<u32>,
+    /// Our identity; without it our address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_id: Option<String>,
+    /// The peer's identity; without it its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<String>,
+    /// Idle time before the peer is probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpd_seconds: Option<u32>,
+    /// `clear`, `restart` or `hold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpd_action: Option<String>,
+    /// Whether IKE messages may travel in fragments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fragmentation: Option<bool>,
 }
 
 /// `[tunnel.ipsec]`
@@ -201,6 +226,9 @@ pub struct Ipsec {
     /// Hash; absent with GCM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<String>,
+    /// `off` or `allow`: extended sequence numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub esn: Option<String>,
     /// Group of perfect forward secrecy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pfs: Option<Pfs>,
@@ -289,6 +317,26 @@ impl Config {
             gateway.bandwidth_mbps = bandwidth;
         }
         self
+    }
+
+    /// Lets every tunnel begin like this.
+    #[must_use]
+    pub fn speaking(self, exchange: Exchange) -> Self {
+        let (version, mode) = match exchange {
+            Exchange::Main => (None, None),
+            Exchange::Aggressive => (None, Some("aggressive")),
+            Exchange::V2 => (Some("ikev2"), None),
+        };
+        self.tunnels(|tunnel| {
+            tunnel.ike.version = version.map(ToOwned::to_owned);
+            tunnel.ike.mode = mode.map(ToOwned::to_owned);
+        })
+    }
+
+    /// Who brings every tunnel up: `traffic`, `always` or `answer`.
+    #[must_use]
+    pub fn start(self, start: &str) -> Self {
+        self.tunnels(|tunnel| tunnel.start = Some(start.to_owned()))
     }
 
     /// Changes every tunnel.

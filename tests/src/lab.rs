@@ -81,12 +81,25 @@ pub const WIRE: &str = "to-a";
 /// The same towards gateway B.
 const TO_B: &str = "to-b";
 
+/// Address of gateway B in a lab with a NAT.
+pub const BEHIND_NAT: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 2);
+/// The NAT's outside ports.
+const NAT_PORTS: &str = "20000-20099";
+
 /// Names of labs, in `/run/netns` and below the temporary directory, start with this.
 const PREFIX: &str = "gwlab";
 /// The namespaces of a lab: hosts, gateways, and the public network where it has one of its own.
 const ENDS: [&str; 5] = ["ha", "ga", "gb", "hb", "wire"];
 /// A file in the directory of a lab that was left open on purpose.
 const KEPT: &str = "kept";
+
+/// What the public network consists of.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    Nothing,
+    Bridge,
+    Nat,
+}
 
 /// The lab. See the [crate] for the picture.
 #[derive(Debug)]
@@ -101,15 +114,20 @@ pub struct Lab {
 impl Lab {
     /// Builds a lab of its own: several may exist at once, in one process and in several.
     pub fn new() -> Result<Self> {
-        Self::build(false)
+        Self::build(Between::Nothing)
     }
 
     /// A lab whose public network is a bridge in a namespace of its own, see [`Self::wire`].
     pub fn with_wire() -> Result<Self> {
-        Self::build(true)
+        Self::build(Between::Bridge)
     }
 
-    fn build(with_wire: bool) -> Result<Self> {
+    /// A lab whose gateway B stands behind a NAT: it has the address [`BEHIND_NAT`], and the NAT has that of [`Side::outside`].
+    pub fn with_nat() -> Result<Self> {
+        Self::build(Between::Nat)
+    }
+
+    fn build(between: Between) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
 
         requirements::check_all()?;
@@ -127,15 +145,14 @@ impl Lab {
         let lab = Self {
             hosts: [Namespace::create(host_a)?, Namespace::create(host_b)?],
             gateways: [Namespace::create(gateway_a)?, Namespace::create(gateway_b)?],
-            wire: if with_wire {
-                Some(Namespace::create(wire)?)
-            } else {
-                None
+            wire: match between {
+                Between::Nothing => None,
+                Between::Bridge | Between::Nat => Some(Namespace::create(wire)?),
             },
             directory,
             reaper,
         };
-        lab.connect()?;
+        lab.connect(between)?;
         Ok(lab)
     }
 
@@ -210,7 +227,17 @@ impl Lab {
         Ok(())
     }
 
-    fn connect(&self) -> Result<()> {
+    /// Everything that leaves towards gateway A gets the NAT's address and a port from [`NAT_PORTS`].
+    fn masquerade(&self) -> Result<()> {
+        let rule = format!(
+            "table ip nat {{ chain post {{ type nat hook postrouting priority srcnat; \
+             oifname \"{WIRE}\" meta l4proto udp masquerade to :{NAT_PORTS}; }}; }}"
+        );
+        self.wire()?.run("nft", &[&rule])?;
+        Ok(())
+    }
+
+    fn connect(&self, between: Between) -> Result<()> {
         let bpf = self.directory.join("bpf");
         fs::create_dir(&bpf)?;
         run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&bpf))?;
@@ -232,16 +259,28 @@ impl Lab {
             }
         }
         let public = |side: Side| (self.gateway(side), PUBLIC, Some(side.outside()));
-        let Some(wire) = &self.wire else {
-            return link(public(Side::A), public(Side::B));
-        };
-        wire.ip(&["link", "add", "br0", "type", "bridge"])?;
-        wire.ip(&["link", "set", "br0", "up"])?;
-        for (side, port) in [(Side::A, WIRE), (Side::B, TO_B)] {
-            link(public(side), (wire, port, None))?;
-            wire.ip(&["link", "set", port, "master", "br0"])?;
+        match (between, &self.wire) {
+            (Between::Nothing, _) | (_, None) => link(public(Side::A), public(Side::B)),
+            (Between::Bridge, Some(wire)) => {
+                wire.ip(&["link", "add", "br0", "type", "bridge"])?;
+                wire.ip(&["link", "set", "br0", "up"])?;
+                for (side, port) in [(Side::A, WIRE), (Side::B, TO_B)] {
+                    link(public(side), (wire, port, None))?;
+                    wire.ip(&["link", "set", port, "master", "br0"])?;
+                }
+                Ok(())
+            }
+            (Between::Nat, Some(wire)) => {
+                let router = Ipv4Addr::new(10, 88, 0, 1);
+                let inside = (self.gateway(Side::B), PUBLIC, Some(BEHIND_NAT));
+                link(public(Side::A), (wire, WIRE, Some(Side::B.outside())))?;
+                link(inside, (wire, TO_B, Some(router)))?;
+                self.gateway(Side::B)
+                    .ip(&["route", "add", "default", "via", &router.to_string()])?;
+                wire.sysctl("ipv4/ip_forward", "1")?;
+                self.masquerade()
+            }
         }
-        Ok(())
     }
 }
 

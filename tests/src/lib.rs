@@ -17,6 +17,7 @@ pub mod http;
 pub mod inject;
 pub mod iperf;
 pub mod lab;
+pub mod matrix;
 pub mod metrics;
 pub mod namespace;
 pub mod ping;

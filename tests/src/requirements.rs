@@ -14,7 +14,7 @@ const CAPABILITIES: [(u32, &str); 4] = [
 ];
 
 /// The programs the lab starts, with the Debian package of each.
-pub const PROGRAMS: [(&str, &str); 7] = [
+pub const PROGRAMS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -22,6 +22,8 @@ pub const PROGRAMS: [(&str, &str); 7] = [
     ("iperf3", "iperf3"),
     ("swanctl", "strongswan-swanctl"),
     ("mount", "mount"),
+    ("nft", "nftables"),
+    ("ike-scan", "ike-scan"),
 ];
 
 /// Files that are not programs in `PATH`, with the Debian package of each.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{Lab, Side};
+use crate::{Lab, Side, wait};
 
 /// Octets of an IPv4 and a UDP header.
 const HEADERS: u64 = 28;
@@ -16,6 +16,8 @@ const HEADERS: u64 = 28;
 const PORT: u16 = 9;
 /// How long the receiver listens after the last datagram was sent.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How long anything a test waits for may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What arrived.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +46,7 @@ impl StreamReport {
 pub struct Stream {
     stop: Arc<AtomicBool>,
     received_bytes: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
     sender: JoinHandle<u64>,
     receiver: JoinHandle<StreamReport>,
 }
@@ -67,9 +70,10 @@ impl Stream {
 
         let stop = Arc::new(AtomicBool::new(false));
         let received_bytes = Arc::new(AtomicU64::new(0));
+        let sent = Arc::new(AtomicU64::new(0));
         let sender = thread::spawn({
-            let stop = Arc::clone(&stop);
-            move || send(&sending, &stop, per_second, payload.max(8))
+            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            move || send(&sending, &stop, &sent, per_second, payload.max(8))
         });
         let receiver = thread::spawn({
             let (stop, bytes) = (Arc::clone(&stop), Arc::clone(&received_bytes));
@@ -78,8 +82,24 @@ impl Stream {
         Ok(Self {
             stop,
             received_bytes,
+            sent,
             sender,
             receiver,
+        })
+    }
+
+    /// Waits until something arrived.
+    pub fn wait_arrival(&self) -> Result<()> {
+        wait::until("a datagram to arrive", PATIENCE, || {
+            (self.received_bytes.load(Ordering::Relaxed) > 0).then_some(())
+        })
+    }
+
+    /// Waits until so many more datagrams were sent.
+    pub fn wait_sent(&self, count: u64) -> Result<()> {
+        let goal = self.sent.load(Ordering::Relaxed) + count;
+        wait::until("datagrams to be sent", PATIENCE, || {
+            (self.sent.load(Ordering::Relaxed) >= goal).then_some(())
         })
     }
 
@@ -102,7 +122,7 @@ impl Stream {
     }
 }
 
-fn send(socket: &UdpSocket, stop: &AtomicBool, per_second: u32, payload: usize) -> u64 {
+fn send(socket: &UdpSocket, stop: &AtomicBool, count: &AtomicU64, per_second: u32, payload: usize) -> u64 {
     let start = Instant::now();
     let mut datagram = vec![0; payload];
     let mut sent = 0_u64;
@@ -117,6 +137,7 @@ fn send(socket: &UdpSocket, stop: &AtomicBool, per_second: u32, payload: usize) 
             }
             sent += 1;
         }
+        count.store(sent, Ordering::Relaxed);
         thread::sleep(Duration::from_micros(200));
     }
     sent

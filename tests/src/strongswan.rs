@@ -4,6 +4,8 @@
 //! behind a NAT; it does not initiate on traffic; several charons run on one machine when each has its own `/run`.
 
 use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use crate::matrix::Exchange;
 use crate::process::Process;
 use crate::{Lab, Side, config, wait};
 
@@ -20,6 +23,8 @@ const START: Duration = Duration::from_secs(10);
 /// One connection with one child, `gw` and `net`.
 #[derive(Clone, Debug)]
 pub struct StrongSwanConfig {
+    /// Address of this end; behind a NAT not the one that the other end sees.
+    pub local_address: Ipv4Addr,
     /// 1 or 2.
     pub version: u8,
     /// IKE proposal in strongSwan's words, such as `aes128-sha1-modp2048`.
@@ -28,6 +33,10 @@ pub struct StrongSwanConfig {
     pub esp: String,
     /// The pre-shared key.
     pub psk: String,
+    /// Identity of this end.
+    pub local_id: String,
+    /// Identity of the other end.
+    pub remote_id: String,
     /// Range behind this end.
     pub local_ts: String,
     /// Range behind the other end.
@@ -36,35 +45,96 @@ pub struct StrongSwanConfig {
     pub connection: Vec<String>,
     /// Further lines of the child.
     pub child: Vec<String>,
+    /// Further children, by their local and remote range; they are named `net1` and so on.
+    pub more_ranges: Vec<(String, String)>,
+    /// Further lines of the daemon, read when it starts.
+    pub daemon: Vec<String>,
 }
 
 impl StrongSwanConfig {
     /// What matches [`crate::Config::new`] of the other side.
     pub fn new(side: Side) -> Self {
         Self {
+            local_address: side.outside(),
             version: 1,
             ike: "aes128-sha1-modp2048".to_owned(),
             esp: "aes128-sha1".to_owned(),
             psk: config::PSK.to_owned(),
+            local_id: side.outside().to_string(),
+            remote_id: side.other().outside().to_string(),
             local_ts: side.network(),
             remote_ts: side.other().network(),
             connection: Vec::new(),
             child: Vec::new(),
+            more_ranges: Vec::new(),
+            daemon: Vec::new(),
         }
     }
 
+    /// Lets the IKE SA begin like this.
+    #[must_use]
+    pub fn speaking(mut self, exchange: Exchange) -> Self {
+        match exchange {
+            Exchange::Main => {}
+            Exchange::Aggressive => self.connection.push("aggressive = yes".to_owned()),
+            Exchange::V2 => self.version = 2,
+        }
+        self
+    }
+
+    /// Adds lines of the connection.
+    #[must_use]
+    pub fn connection(mut self, lines: &[&str]) -> Self {
+        self.connection.extend(lines.iter().map(|&line| line.to_owned()));
+        self
+    }
+
+    /// Adds lines of the child.
+    #[must_use]
+    pub fn child(mut self, lines: &[&str]) -> Self {
+        self.child.extend(lines.iter().map(|&line| line.to_owned()));
+        self
+    }
+
+    /// Adds lines of the daemon.
+    #[must_use]
+    pub fn daemon(mut self, lines: &[&str]) -> Self {
+        self.daemon.extend(lines.iter().map(|&line| line.to_owned()));
+        self
+    }
+
     fn to_conf(&self, side: Side) -> String {
-        let (local, remote) = (side.outside(), side.other().outside());
+        let (local, remote) = (self.local_address, side.other().outside());
         let Self {
             version,
             ike,
             esp,
             psk,
+            local_id,
+            remote_id,
             local_ts,
             remote_ts,
             ..
         } = self;
         let (connection, child) = (self.connection.join("\n    "), self.child.join("\n        "));
+        let first = (local_ts.clone(), remote_ts.clone());
+        let mut children = String::new();
+        for (number, (local_ts, remote_ts)) in [&first].into_iter().chain(&self.more_ranges).enumerate() {
+            let suffix = if number == 0 {
+                String::new()
+            } else {
+                number.to_string()
+            };
+            children.push_str(&format!(
+                "
+      net{suffix} {{
+        local_ts = {local_ts}
+        remote_ts = {remote_ts}
+        esp_proposals = {esp}
+        {child}
+      }}"
+            ));
+        }
         format!(
             "connections {{
   gw {{
@@ -75,26 +145,20 @@ impl StrongSwanConfig {
     {connection}
     local {{
       auth = psk
-      id = {local}
+      id = {local_id}
     }}
     remote {{
       auth = psk
-      id = {remote}
+      id = {remote_id}
     }}
-    children {{
-      net {{
-        local_ts = {local_ts}
-        remote_ts = {remote_ts}
-        esp_proposals = {esp}
-        {child}
-      }}
+    children {{{children}
     }}
   }}
 }}
 secrets {{
   ike-1 {{
-    id-a = {local}
-    id-b = {remote}
+    id-a = {local_id}
+    id-b = {remote_id}
     secret = \"{psk}\"
   }}
 }}
@@ -122,7 +186,10 @@ impl StrongSwan {
         for store in CREDENTIAL_DIRECTORIES {
             fs::create_dir_all(directory.join("swanctl").join(store))?;
         }
-        fs::write(directory.join("strongswan.conf"), strongswan_conf(&directory))?;
+        fs::write(
+            directory.join("strongswan.conf"),
+            strongswan_conf(&directory, &config.daemon),
+        )?;
         // A charon that was killed leaves its socket behind.
         fs::remove_file(directory.join("vici")).ok();
         // `ip netns exec` gives the shell a mount namespace of its own: the bind mount hides the system's /run from charon only.
@@ -132,7 +199,9 @@ impl StrongSwan {
         let log = directory.with_extension("log");
         let mut process = Process::spawn(command, log)?;
         wait::until("charon to listen", START, || {
-            (directory.join("vici").exists() || process.exited().is_some()).then_some(())
+            // The socket's file is there before anybody listens.
+            let listens = UnixStream::connect(directory.join("vici")).is_ok();
+            (listens || process.exited().is_some()).then_some(())
         })?;
         if let Some(status) = process.exited() {
             bail!("charon ended with {status}: {}", process.output());
@@ -256,13 +325,16 @@ const CREDENTIAL_DIRECTORIES: [&str; 12] = [
 ];
 
 /// Settings of the daemon. kernel-libipsec comes before kernel-netlink, which would take over ESP otherwise.
-fn strongswan_conf(directory: &Path) -> String {
+fn strongswan_conf(directory: &Path, lines: &[String]) -> String {
+    let lines = lines.join("\n  ");
     format!(
         "charon {{
   load_modular = no
   load = random nonce openssl gcrypt gmp aes sha1 sha2 md5 des hmac kdf gcm ctr chapoly curve25519 drbg pem pkcs1 pkcs8 \
 x509 pubkey kernel-libipsec kernel-netlink socket-default vici updown counters
   dos_protection = no
+  i_dont_care_about_security_and_use_aggressive_mode_psk = yes
+  {lines}
   plugins {{
     vici {{
       socket = unix://{}/vici

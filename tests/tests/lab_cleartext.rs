@@ -2,8 +2,6 @@
 //! the XDP program stands between a packet and the public side. Captures are taken on the wire between the gateways.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::time::Duration;
-
 use gateway_tests::lab::WIRE;
 use gateway_tests::ping::ping;
 use gateway_tests::process::ended_by;
@@ -75,13 +73,13 @@ fn not_while_the_tunnel_is_down_or_coming_up_or_the_agent_is_dead() {
 
     let killed = capture();
     let stream = Stream::start(&lab, Side::A, 1000, 200).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    stream.wait_arrival().unwrap();
     let status = a.process().kill().unwrap();
     assert!(
         ended_by(status, Signal::SIGKILL),
         "the agent had ended before: {status}"
     );
-    std::thread::sleep(Duration::from_millis(700));
+    stream.wait_sent(500).unwrap();
     assert_eq!(knock(&lab, 5), 0, "a dead agent forwards nothing");
     let report = stream.finish();
     assert!(report.received > 0 && report.lost() > 0, "{report:?}");

@@ -52,7 +52,7 @@ pub(crate) fn run() -> Result<Outcome> {
     }
 
     let (mut passed, mut failed) = (checks.passed, checks.failed.len());
-    match test::run_tiers(&[], None) {
+    match test::run_tiers(&[]) {
         Ok(counts) => {
             for (tier, count) in counts {
                 passed += usize::try_from(count.passed)?;

@@ -14,11 +14,14 @@ use gateway_tests::requirements::missing_from_machine;
 use serde_json::{Map, Value, json};
 
 use crate::cargo::{self, Target, TestProgram};
+use crate::tidy::interop;
 use crate::tier::Tier;
 use crate::{Outcome, setup, shell, table};
 
 /// A test program that says nothing for this long hangs.
 const SILENCE: Duration = Duration::from_secs(300);
+/// How many of the slowest tests are named.
+const SLOWEST: usize = 10;
 
 /// Options of the verb.
 #[derive(Args)]
@@ -29,6 +32,15 @@ pub(crate) struct Options {
     /// Run only tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
+    /// Tier pair: simulate so many seeds.
+    #[arg(long, value_name = "COUNT")]
+    seeds: Option<u64>,
+    /// Tier pair: simulate this seed alone, such as one that failed.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Tier interop: when all its tests passed, write docs/interop.md.
+    #[arg(long)]
+    write: bool,
 }
 
 /// Counts of a tier.
@@ -52,8 +64,17 @@ impl Count {
 
 /// Runs the verb.
 pub(crate) fn run(options: &Options) -> Result<Outcome> {
-    let counts = run_tiers(&options.tier, options.filter.as_deref())?;
+    let numbers = [("GATEWAY_SEEDS", options.seeds), ("GATEWAY_SEED", options.seed)];
+    let environment = numbers.map(|(name, number)| number.map(|number| (name, number.to_string())));
+    let environment: Vec<_> = environment.into_iter().flatten().collect();
+    let counts = run_tiers_with(&options.tier, options.filter.as_deref(), &environment)?;
     let success = counts.values().all(|count| count.failed == 0);
+    if options.write {
+        if options.filter.is_some() || !success || !counts.contains_key(&Tier::Interop) {
+            bail!("docs/interop.md is written when the whole tier interop passed");
+        }
+        interop::write_page()?;
+    }
     Ok(Outcome {
         success,
         json: json!({ "tiers": to_json(&counts) }),
@@ -61,7 +82,15 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
 }
 
 /// Runs tiers (all but vm when `asked` is empty), prints failures and a table, and returns the counts.
-pub(crate) fn run_tiers(asked: &[Tier], filter: Option<&str>) -> Result<BTreeMap<Tier, Count>> {
+pub(crate) fn run_tiers(asked: &[Tier]) -> Result<BTreeMap<Tier, Count>> {
+    run_tiers_with(asked, None, &[])
+}
+
+fn run_tiers_with(
+    asked: &[Tier],
+    filter: Option<&str>,
+    environment: &[(&str, String)],
+) -> Result<BTreeMap<Tier, Count>> {
     let tiers = if asked.is_empty() {
         Tier::DEFAULT.to_vec()
     } else {
@@ -93,6 +122,7 @@ pub(crate) fn run_tiers(asked: &[Tier], filter: Option<&str>) -> Result<BTreeMap
     let (programs, gateway) = shell::step("building the tests", || build(&metadata, &by_tier))?;
 
     let mut counts = BTreeMap::new();
+    let mut times = Vec::new();
     for tier in by_tier.keys().copied() {
         eprintln!("==> tier {tier}");
         let mut sum = Count::default();
@@ -100,7 +130,8 @@ pub(crate) fn run_tiers(asked: &[Tier], filter: Option<&str>) -> Result<BTreeMap
             .iter()
             .filter(|program| Tier::of(&program.target) == Ok(tier))
         {
-            sum.add(run_program(program, tier, filter, gateway.as_deref())?);
+            let command = test_command(program, tier, filter, gateway.as_deref(), environment);
+            sum.add(run_program(program, command, &mut times)?);
         }
         if sum.passed + sum.failed > 0 || filter.is_none() {
             counts.insert(tier, sum);
@@ -109,6 +140,7 @@ pub(crate) fn run_tiers(asked: &[Tier], filter: Option<&str>) -> Result<BTreeMap
     if filter.is_some() && counts.is_empty() {
         bail!("no test matches the filter");
     }
+    print_slowest(times);
     print_counts(&counts);
     Ok(counts)
 }
@@ -176,17 +208,14 @@ fn selections(by_tier: &BTreeMap<Tier, Vec<Target>>) -> (Vec<String>, Vec<String
     (plain, with_gateway)
 }
 
-fn run_program(
+/// How a test program is started.
+fn test_command(
     program: &TestProgram,
     tier: Tier,
     filter: Option<&str>,
     gateway: Option<&Path>,
-) -> Result<Count> {
-    let title = format!(
-        "{} {} {}",
-        program.target.package, program.target.kind, program.target.name
-    );
-    let start = Instant::now();
+    environment: &[(&str, String)],
+) -> Command {
     let mut command = Command::new(&program.executable);
     // As `cargo test` does: tests find their files relative to their package.
     command
@@ -196,14 +225,31 @@ fn run_program(
     command
         .env("GATEWAY_TESTS_STRICT", "1")
         .env("RUST_LIB_BACKTRACE", "0")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .args(filter);
+    // libtest's times of single tests are there, but count as unstable: the variable unlocks them.
+    command
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["-Zunstable-options", "--report-time"]);
     if let Some(gateway) = gateway {
         command.env("GATEWAY_BIN", gateway);
     }
     if let Some(threads) = tier.threads() {
         command.arg(format!("--test-threads={threads}"));
     }
+    command
+}
+
+fn run_program(program: &TestProgram, command: Command, times: &mut Vec<(f64, String)>) -> Result<Count> {
+    let title = format!(
+        "{} {} {}",
+        program.target.package, program.target.kind, program.target.name
+    );
+    let start = Instant::now();
     let (output, ended) = watch(command, &title)?;
+    times.extend(
+        parse_times(&output).map(|(seconds, test)| (seconds, format!("{} {test}", program.target.name))),
+    );
     let mut count = parse_result(&output).unwrap_or_default();
     if !ended && count.failed == 0 {
         count.failed = 1;
@@ -286,6 +332,26 @@ fn parse_result(output: &str) -> Option<Count> {
     })
 }
 
+/// Reads lines such as `test case ... ok <1.234s>`.
+fn parse_times(output: &str) -> impl Iterator<Item = (f64, &str)> {
+    output.lines().filter_map(|line| {
+        let (test, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
+        let seconds = outcome.split_once('<')?.1.strip_suffix("s>")?;
+        Some((seconds.parse().ok()?, test))
+    })
+}
+
+fn print_slowest(mut times: Vec<(f64, String)>) {
+    times.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let rows: Vec<_> = times
+        .into_iter()
+        .take(SLOWEST)
+        .map(|(seconds, test)| vec![format!("{seconds:.1}"), test])
+        .collect();
+    println!();
+    table::print(&["seconds", "slowest tests"], &rows);
+}
+
 fn print_counts(counts: &BTreeMap<Tier, Count>) {
     let row = |(tier, count): (&Tier, &Count)| {
         vec![
@@ -319,6 +385,14 @@ mod tests {
             })
         );
         assert_eq!(parse_result("panicked\n"), None);
+    }
+
+    #[test]
+    fn times_of_tests_are_read() {
+        let output =
+            "running 2 tests\ntest a::b ... ok <1.250s>\ntest c ... FAILED <0.003s>\ntest d ... ignored\n";
+        let times: Vec<_> = parse_times(output).collect();
+        assert_eq!(times, [(1.25, "a::b"), (0.003, "c")]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod abi;
 mod arrows;
+pub(crate) mod interop;
 mod sources;
 
 use anyhow::{Result, bail};
@@ -37,5 +38,6 @@ fn problems() -> Result<Vec<String>> {
     let mut problems = arrows::problems()?;
     problems.extend(sources::problems()?);
     problems.extend(abi::problems()?);
+    problems.extend(interop::problems()?);
     Ok(problems)
 }
