@@ -25,7 +25,7 @@ pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut engine = Engine::new(connection(B, IkeVersion::V2, Phase1Mode::Main));
     let Some(mut peer) = Peer::connect(&mut engine) else {
-        return;
+        panic!("IKE_SA_INIT fails");
     };
     let authenticated = input.u8() & 1 == 1;
     if authenticated {
