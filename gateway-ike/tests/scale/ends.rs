@@ -49,14 +49,14 @@ impl End {
 
     /// One call with everything that a driver does after it, key exchanges included.
     pub(crate) fn call<T>(&mut self, now: Instant, act: impl FnOnce(&mut Endpoint) -> T) -> T {
-        let start = Instant::now();
+        let start = cpu_time();
         let result = act(&mut self.endpoint);
         self.drain();
         while let Some((id, job)) = self.endpoint.poll_job() {
             self.endpoint.handle_job(now, id, job.run());
             self.drain();
         }
-        self.busy += start.elapsed();
+        self.busy += cpu_time().saturating_sub(start);
         result
     }
 
@@ -77,6 +77,15 @@ impl End {
             endpoint.handle_datagram(now, sent.peer, sent.local, &sent.payload);
         });
     }
+}
+
+/// Processor time of this thread: what others do on the machine does not count.
+pub(crate) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.try_into().unwrap_or_default(),
+        time.tv_nsec.try_into().unwrap_or_default(),
+    )
 }
 
 /// Carries datagrams to and fro until there are none.
