@@ -320,7 +320,7 @@ pub fn page() -> String {
                     row.esp_integrity
                         .map_or(String::new(), |hash| format!("/{}", hash.ours)),
                     row.pfs
-                        .map_or("off".to_owned(), |group| format!("group{}", group.number)),
+                        .map_or_else(|| "off".to_owned(), |group| format!("group{}", group.number)),
                     row.identities
                         .map_or("addresses", |(ours, _)| kind_of_identity(ours)),
                 ),
