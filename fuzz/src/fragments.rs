@@ -29,6 +29,8 @@ pub(crate) fn v2(data: &[u8]) {
             Flags::INITIATOR,
         )
     };
+    // Pieces of the input's own may end up in a message of ours: the peer has mixed them, and gets what it sent.
+    let mut mixed = false;
     for _ in 0..MAX_FRAGMENTS {
         if input.is_empty() {
             break;
@@ -36,6 +38,7 @@ pub(crate) fn v2(data: &[u8]) {
         let kind = input.u8();
         let message_id = u32::from(kind >> 6);
         if kind & 1 == 0 {
+            mixed = true;
             let fragment = Fragment {
                 number: input.u16(),
                 total: input.u16(),
@@ -78,7 +81,7 @@ pub(crate) fn v2(data: &[u8]) {
             }
             for opened in whole {
                 let read = Message::parse_decrypted(opened.first, &opened.chain);
-                assert!(read.is_ok() || opened.chain.is_empty() || kind & 2 == 0);
+                assert!(read.is_ok() || mixed, "our own message does not come through");
             }
         }
         assert!(reassembly.octets() <= MAX_REASSEMBLED);

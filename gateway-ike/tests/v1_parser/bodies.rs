@@ -156,6 +156,7 @@ fn p15_deletions_hold_exactly_the_spis_that_they_announce() {
         (4, 2, 4, count(2)),
         (4, 1, 8, count(1)),
         (4, 0, 4, count(0)),
+        (4, 0, 0, count(0)),
         (
             0,
             65_535,

@@ -98,7 +98,7 @@ impl DeletePayload {
                 got: spi_len,
             });
         }
-        if r.remaining() != spi_len * count {
+        if count == 0 || r.remaining() != spi_len * count {
             return Err(WireError::BadLength {
                 what: "number of spis",
                 got: count,
