@@ -431,3 +431,11 @@ pub struct ConnectionConfig {
     /// Whether IKE messages may travel in fragments (RFC 7383 and its predecessor of IKEv1).
     pub fragmentation: bool,
 }
+
+impl ConnectionConfig {
+    /// Whether putting `new` in place of this one leaves the SAs of the tunnel as they are: what they were negotiated with is the
+    /// same, and new selector pairs only follow the old ones.
+    pub fn keeps_sas(&self, new: &Self) -> bool {
+        crate::tunnel::keeps_sas(self, new)
+    }
+}

@@ -262,6 +262,26 @@ impl Endpoint {
         self.sas.values().map(|sa| sa.snapshot(now)).collect()
     }
 
+    /// The IKE SA with this SPI of ours.
+    #[must_use]
+    pub fn ike_sa(&self, now: Instant, own_spi: IkeSpi) -> Option<IkeSaSnapshot> {
+        let key = self.by_spi.get(&own_spi)?;
+        Some(self.sas.get(key)?.snapshot(now))
+    }
+
+    /// Whether we are initiating an IKE SA of the tunnel.
+    #[must_use]
+    pub fn is_initiating(&self, id: ConnectionId) -> bool {
+        let tunnel = self.tunnels.get(&id);
+        tunnel.is_some_and(|tunnel| tunnel.initiating.is_some())
+    }
+
+    /// Tunnels whose peers are initiating IKE SAs that are not established yet.
+    pub fn answering(&self) -> impl Iterator<Item = ConnectionId> {
+        let half_open = self.sas.values().filter(|sa| sa.up.is_none() && !sa.initiator);
+        half_open.map(|sa| sa.connection)
+    }
+
     /// Totals since the start, for metrics.
     #[must_use]
     pub fn totals(&self) -> Totals {

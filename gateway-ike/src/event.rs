@@ -196,4 +196,6 @@ pub struct IkeSaSnapshot {
     pub state: String,
     /// Time since the last authenticated message of the peer.
     pub idle: Duration,
+    /// Time since its first message.
+    pub age: Duration,
 }

@@ -187,6 +187,7 @@ impl IkeSa {
                 State::V2(sa) => sa.state(),
             },
             idle: now.saturating_duration_since(self.heard),
+            age: now.saturating_duration_since(self.started),
         }
     }
 }

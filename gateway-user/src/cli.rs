@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod arguments;
+mod diagnosis;
 mod exit;
 mod live;
 mod table;
@@ -22,6 +23,7 @@ use crate::config::{self, LoadError, Warning};
 use crate::control::{self, StartError, sentence};
 use crate::control_socket::{self, Request, Response, SocketError};
 use crate::ike_io::BindError;
+use crate::status::Status;
 use crate::xdp::XdpError;
 use arguments::{AgentSocket, Arguments, Subcommands};
 
@@ -30,7 +32,9 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Subcommands::Run { config } => run(&config),
         Subcommands::Check { config, live } => check(&config, live),
-        Subcommands::Status { tunnel, json, agent } => status(tunnel.as_deref(), json, &agent),
+        Subcommands::Status { tunnel, json, agent } => status(tunnel, json, &agent),
+        Subcommands::Diagnose { tunnel, json, agent } => diagnose(tunnel, json, &agent),
+        Subcommands::Events { tunnel, json, agent } => events(tunnel, json, &agent),
         Subcommands::Up { tunnel, agent } => command(&agent, &Request::Up { tunnel }),
         Subcommands::Down { tunnel, agent } => command(&agent, &Request::Down { tunnel }),
         Subcommands::Reload { agent } => command(&agent, &Request::Reload {}),
@@ -138,37 +142,79 @@ fn exit_of_load(error: &LoadError) -> Exit {
     }
 }
 
-fn status(only: Option<&str>, json: bool, agent: &AgentSocket) -> Exit {
-    let mut status = match ask(agent, &Request::Status {}) {
-        Ok(Response::Status(status)) => status,
-        Ok(other) => return print_response(other),
+fn status(only: Option<String>, json: bool, agent: &AgentSocket) -> Exit {
+    let one = only.is_some();
+    let status = match ask_status(agent, only) {
+        Ok(status) => status,
         Err(exit) => return exit,
     };
-    if let Some(id) = only {
-        status.tunnels.retain(|tunnel| tunnel.id == id);
-        if status.tunnels.is_empty() {
-            eprintln!("no tunnel is called {id}");
-            return Exit::Refused;
-        }
-    }
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if json {
-        match serde_json::to_string_pretty(&status) {
-            Ok(text) => println!("{text}"),
-            Err(error) => {
-                eprintln!("cannot print the status: {error}");
-                return Exit::Failure;
-            }
-        }
-    } else if only.is_some() {
+        return print_json(&status);
+    }
+    if one {
         status
             .tunnels
             .iter()
-            .for_each(|tunnel| print!("{}", table::tunnel(tunnel, colour)));
+            .for_each(|tunnel| print!("{}", table::tunnel(tunnel, colour())));
     } else {
-        print!("{}", table::overview(&status, colour));
+        print!("{}", table::overview(&status, colour()));
     }
     Exit::Success
+}
+
+fn diagnose(only: Option<String>, json: bool, agent: &AgentSocket) -> Exit {
+    let one = only.is_some();
+    let status = match ask_status(agent, only) {
+        Ok(status) => status,
+        Err(exit) => return exit,
+    };
+    let report = diagnosis::Report::new(*status, one);
+    if json {
+        return print_json(&report);
+    }
+    print!("{}", report.text(colour()));
+    Exit::Success
+}
+
+fn events(tunnel: String, json: bool, agent: &AgentSocket) -> Exit {
+    let status = match ask_status(agent, Some(tunnel)) {
+        Ok(status) => status,
+        Err(exit) => return exit,
+    };
+    let events: Vec<_> = status
+        .tunnels
+        .into_iter()
+        .flat_map(|tunnel| tunnel.events)
+        .collect();
+    if json {
+        return print_json(&events);
+    }
+    print!("{}", table::events(&events, std::time::SystemTime::now()));
+    Exit::Success
+}
+
+fn ask_status(agent: &AgentSocket, tunnel: Option<String>) -> Result<Box<Status>, Exit> {
+    match ask(agent, &Request::Status { tunnel })? {
+        Response::Status(status) => Ok(status),
+        other => Err(print_response(other)),
+    }
+}
+
+fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+fn print_json(value: &impl serde::Serialize) -> Exit {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => {
+            println!("{text}");
+            Exit::Success
+        }
+        Err(error) => {
+            eprintln!("cannot print JSON: {error}");
+            Exit::Failure
+        }
+    }
 }
 
 fn command(agent: &AgentSocket, request: &Request) -> Exit {

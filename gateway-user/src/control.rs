@@ -15,10 +15,12 @@ mod key_exchange;
 mod plan;
 mod process;
 mod routes;
+mod service_manager;
 mod slots;
 mod spd;
 mod start;
 mod start_error;
+mod strangers;
 #[cfg(test)]
 mod testing;
 mod timeline;

@@ -26,8 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// The whole status.
-    Status {},
+    /// The whole status, without timelines; or that of one tunnel, with its timeline.
+    Status {
+        /// Only this tunnel, by its id.
+        #[serde(default)]
+        tunnel: Option<String>,
+    },
     /// Bring a tunnel up.
     Up {
         /// Its id.

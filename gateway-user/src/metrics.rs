@@ -3,6 +3,7 @@
 //! Both are rendered from a [`Status`] snapshot at the time of the request: no cached values, and every configured object has its
 //! series whether it is up or not. Names follow `ipsecgw_<object>_<quantity>_<unit>`; counters survive rekeying.
 
+mod family;
 mod render;
 
 use std::future::Future;
@@ -48,7 +49,10 @@ where
     let Some(status) = source().await else {
         return silent();
     };
-    match render(&status) {
+    // A page of thousands of tunnels takes a while; the control loop shares this thread.
+    let rendered = tokio::task::spawn_blocking(move || render(&status)).await;
+    let rendered = rendered.map_err(|error| prometheus::Error::Msg(error.to_string()));
+    match rendered.flatten() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,18 @@ pub struct Status {
     pub config: ConfigStatus,
     /// What keeps the gateway from serving, in sentences; empty when it is healthy.
     pub problems: Vec<String>,
+    /// Who was refused because no tunnel is configured for it, the last one first; a bounded list.
+    #[serde(default)]
+    pub strangers: Vec<StrangerStatus>,
+}
+
+/// A peer without a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrangerStatus {
+    /// Its address.
+    pub peer: Ipv4Addr,
+    /// Its last failure.
+    pub failure: FailureStatus,
 }
 
 /// The XDP program.
@@ -103,6 +116,7 @@ impl TunnelState {
 
 /// A tunnel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TunnelStatus {
     /// Its id.
     pub id: String,
@@ -122,6 +136,12 @@ pub struct TunnelStatus {
     pub local: Option<Ipv4Addr>,
     /// The peer's address.
     pub peer: Option<Ipv4Addr>,
+    /// `ikev1`, `ikev2` or `any`, as configured.
+    pub version: String,
+    /// Phase 1 exchange of IKEv1, as configured: `main` or `aggressive`.
+    pub mode: String,
+    /// Dead peer detection; absent when it is off.
+    pub dpd: Option<DpdStatus>,
     /// Whether ESP travels in UDP.
     pub nat: bool,
     /// The IKE SA, if there is one.
@@ -144,13 +164,23 @@ pub struct TunnelStatus {
     pub dropped_out: BTreeMap<String, u64>,
     /// Why each weak choice of the configuration is weak.
     pub weak: Vec<String>,
+    /// How many choices are weak, by reason.
+    pub weak_reasons: BTreeMap<String, u64>,
     /// Last failure.
     pub last_failure: Option<FailureStatus>,
     /// How often negotiations failed, by code.
     pub failures: BTreeMap<String, u64>,
+    /// The last failure of each code, the last one first.
+    pub diagnoses: Vec<FailureStatus>,
+    /// TCP SYNs whose MSS was lowered to what the tunnel carries.
+    pub mss_clamped: u64,
+    /// ICMP "fragmentation needed" sent to the VPC.
+    pub icmp_too_big_sent: u64,
+    /// Packets fragmented before sealing.
+    pub fragmented: u64,
     /// Finished negotiations by exchange (`ike`, `child`) and whether they were rekeys.
     pub negotiations: NegotiationCounts,
-    /// The timeline, oldest first.
+    /// The timeline, oldest first. Only in the status of one tunnel; empty in that of all.
     pub events: Vec<EventStatus>,
 }
 
@@ -167,9 +197,25 @@ pub struct NegotiationCounts {
     pub child_rekeys: u64,
 }
 
+/// Dead peer detection of a tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DpdStatus {
+    /// Idle time before the peer is probed.
+    pub interval_seconds: u64,
+    /// `clear`, `restart` or `hold`.
+    pub action: String,
+}
+
 /// An IKE SA.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct IkeSaStatus {
+    /// `ikev1` or `ikev2`.
+    pub version: String,
+    /// Whether there is a NAT in between, or ESP shall travel in UDP anyway.
+    pub nat: bool,
+    /// Seconds since the peer last proved to be there.
+    pub idle_seconds: u64,
     /// Whether we initiated it.
     pub initiator: bool,
     /// `aes-128/sha1/group14`.
@@ -186,6 +232,7 @@ pub struct IkeSaStatus {
 
 /// A pair of SAs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ChildStatus {
     /// Range on our side.
     pub local: String,
@@ -199,8 +246,12 @@ pub struct ChildStatus {
     pub algorithms: String,
     /// `esp` or `udp`.
     pub encapsulation: String,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
     /// Whether packets to the peer use it; an older one only receives.
     pub current: bool,
+    /// How many pairs of ranges use it for packets to the peer.
+    pub serves: usize,
     /// Seconds until it is rekeyed.
     pub rekey_in_seconds: u64,
     /// Seconds until its lifetime ends.
@@ -217,6 +268,7 @@ pub struct ChildStatus {
 
 /// A failure with its diagnosis.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FailureStatus {
     /// Stable code.
     pub code: String,
@@ -228,6 +280,10 @@ pub struct FailureStatus {
     pub advice: String,
     /// When.
     pub seconds_ago: u64,
+    /// When it was first seen.
+    pub first_seconds_ago: u64,
+    /// How often.
+    pub count: u64,
 }
 
 /// A line of a tunnel's timeline.
@@ -237,6 +293,13 @@ pub struct EventStatus {
     pub seconds_ago: u64,
     /// What.
     pub text: String,
+    /// How often in a row.
+    #[serde(default = "once")]
+    pub times: u32,
+}
+
+const fn once() -> u32 {
+    1
 }
 
 /// A worker of the data plane.
@@ -250,8 +313,36 @@ pub struct WorkerStatus {
     pub counters: BTreeMap<String, u64>,
 }
 
+/// Bounds of the buckets of [`Durations`] in milliseconds.
+pub const DURATION_BOUNDS: [u64; 12] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 15_000, 60_000];
+
+/// How long something took, in buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durations {
+    /// How many took at most the bound of the bucket and more than the one before.
+    pub buckets: [u64; DURATION_BOUNDS.len()],
+    /// How many there were in all.
+    pub count: u64,
+    /// What they took together.
+    pub sum_milliseconds: u64,
+}
+
+impl Durations {
+    /// Counts one.
+    pub fn observe(&mut self, took: Duration) {
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let bucket = DURATION_BOUNDS.partition_point(|&bound| bound < milliseconds);
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            *bucket += 1;
+        }
+        self.count += 1;
+        self.sum_milliseconds = self.sum_milliseconds.saturating_add(milliseconds);
+    }
+}
+
 /// The IKE engine and its sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct IkeStatus {
     /// Negotiations of an IKE SA that are not finished.
     pub half_open: u64,
@@ -263,6 +354,16 @@ pub struct IkeStatus {
     pub unknown_peers: u64,
     /// Datagrams that the kernel did not take.
     pub send_errors: u64,
+    /// Key exchanges that wait for a thread.
+    pub queued_jobs: u64,
+    /// Failures of all tunnels and strangers, by code. All codes are there.
+    pub failures: BTreeMap<String, u64>,
+    /// From the first message of an IKE SA until it was established, of those that replaced none.
+    pub ike_durations: Durations,
+    /// The same of those that replaced another.
+    pub ike_rekey_durations: Durations,
+    /// From the first sign of a negotiation until a tunnel carried traffic.
+    pub setup_durations: Durations,
 }
 
 /// The configuration in force.

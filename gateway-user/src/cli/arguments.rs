@@ -53,6 +53,31 @@ pub(super) enum Subcommands {
         #[command(flatten)]
         agent: AgentSocket,
     },
+    /// Tell why a tunnel does not come up: what we have, what the peer sent, what to change
+    #[command(
+        after_help = "Examples:\n  gateway diagnose vpnx-idc\n  gateway diagnose        (all tunnels with failures, and peers without a tunnel)\n  \
+        gateway diagnose vpnx-idc --json"
+    )]
+    Diagnose {
+        /// Only this tunnel
+        tunnel: Option<String>,
+        /// Machine-readable
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        agent: AgentSocket,
+    },
+    /// Show the last hundreds of events of a tunnel, oldest first
+    #[command(after_help = "Examples:\n  gateway events vpnx-idc\n  gateway events vpnx-idc --json")]
+    Events {
+        /// Id of the tunnel
+        tunnel: String,
+        /// Machine-readable
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        agent: AgentSocket,
+    },
     /// Bring a tunnel up, also one that was taken down
     #[command(after_help = "Example:\n  gateway up vpnx-idc")]
     Up {

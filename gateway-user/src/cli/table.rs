@@ -1,8 +1,9 @@
 //! `gateway status` for people.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::status::{ChildStatus, Status, TunnelState, TunnelStatus};
+use crate::status::{ChildStatus, EventStatus, Status, TunnelState, TunnelStatus};
 
 /// How many lines of a tunnel's timeline are shown.
 const TIMELINE: usize = 20;
@@ -43,7 +44,7 @@ pub(super) fn overview(status: &Status, colour: bool) -> String {
             ike,
             format!(
                 "{}/{}",
-                tunnel.children.iter().filter(|child| child.current).count(),
+                tunnel.children.iter().map(|child| child.serves).sum::<usize>(),
                 tunnel.pairs
             ),
             octets(tunnel.bytes_in),
@@ -112,13 +113,23 @@ pub(super) fn tunnel(tunnel: &TunnelStatus, colour: bool) -> String {
         ),
     );
     match &tunnel.ike {
-        None => line(&mut out, format_args!("ike       none")),
+        None => line(
+            &mut out,
+            format_args!("ike       none, configured {}", tunnel.version),
+        ),
         Some(ike) => line(
             &mut out,
             format_args!(
-                "ike       {} as {}, {} - {}, established {} ago, rekeyed in {}, ends in {}",
+                "ike       {}{}, {} as {}{}, {} - {}, established {} ago, rekeyed in {}, ends in {}",
+                ike.version,
+                if ike.version == "ikev1" {
+                    format!(" {} mode", tunnel.mode)
+                } else {
+                    String::new()
+                },
                 ike.algorithms,
                 if ike.initiator { "initiator" } else { "responder" },
+                if ike.nat { ", behind NAT" } else { "" },
                 ike.spis.0,
                 ike.spis.1,
                 duration(ike.established_seconds),
@@ -126,6 +137,18 @@ pub(super) fn tunnel(tunnel: &TunnelStatus, colour: bool) -> String {
                 duration(ike.expires_in_seconds)
             ),
         ),
+    }
+    if let Some(dpd) = &tunnel.dpd {
+        let heard = tunnel.ike.as_ref().map(|ike| duration(ike.idle_seconds));
+        let heard = heard.map_or_else(String::new, |heard| format!(", peer heard {heard} ago"));
+        line(
+            &mut out,
+            format_args!(
+                "dpd       after {}, then {}{heard}",
+                duration(dpd.interval_seconds),
+                dpd.action
+            ),
+        );
     }
     tunnel
         .children
@@ -151,9 +174,10 @@ pub(super) fn tunnel(tunnel: &TunnelStatus, colour: bool) -> String {
         line(
             &mut out,
             format_args!(
-                "failure   {} {} ago",
+                "failure   {} {} ago, {} times",
                 paint(colour, "31", &failure.code),
-                duration(failure.seconds_ago)
+                duration(failure.seconds_ago),
+                failure.count
             ),
         );
         line(&mut out, format_args!("  here    {}", failure.local));
@@ -162,20 +186,68 @@ pub(super) fn tunnel(tunnel: &TunnelStatus, colour: bool) -> String {
     }
     let skipped = tunnel.events.len().saturating_sub(TIMELINE);
     for event in tunnel.events.iter().skip(skipped) {
+        let ago = duration(event.seconds_ago);
         line(
             &mut out,
-            format_args!("{:>8} ago  {}", duration(event.seconds_ago), event.text),
+            format_args!("{ago:>8} ago  {}{}", event.text, times(event)),
         );
     }
     out
 }
 
+/// Writes the timeline of a tunnel, with the times of the log.
+pub(super) fn events(events: &[EventStatus], now: SystemTime) -> String {
+    let mut out = String::new();
+    for event in events {
+        let at = now
+            .checked_sub(Duration::from_secs(event.seconds_ago))
+            .unwrap_or(UNIX_EPOCH);
+        line(
+            &mut out,
+            format_args!("{}  {}{}", utc(at), event.text, times(event)),
+        );
+    }
+    if events.is_empty() {
+        line(
+            &mut out,
+            format_args!("nothing has happened since the agent started"),
+        );
+    }
+    out
+}
+
+fn times(event: &EventStatus) -> String {
+    if event.times > 1 {
+        format!(" ({} times)", event.times)
+    } else {
+        String::new()
+    }
+}
+
+/// `2026-11-23T00:58:39Z`.
+fn utc(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    // Years begin with March, so that leap days come last (H. Hinnant, "chrono-compatible low-level date algorithms").
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 fn child_line(child: &ChildStatus) -> String {
     format!(
-        "sa        {} - {}, {} over {}, in {} out {}{}, rekeyed in {}, ends in {}",
+        "sa        {} - {}, {}{} over {}, in {} out {}{}, rekeyed in {}, ends in {}",
         child.local,
         child.peer,
         child.algorithms,
+        if child.esn { " with esn" } else { "" },
         child.encapsulation,
         child.spi_in,
         child.spi_out,
@@ -185,14 +257,14 @@ fn child_line(child: &ChildStatus) -> String {
     )
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     if writeln!(out, "{text}").is_err() {
         unreachable!("a String takes any text");
     }
 }
 
-fn paint(colour: bool, code: &str, text: &str) -> String {
+pub(super) fn paint(colour: bool, code: &str, text: &str) -> String {
     if colour {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
@@ -200,7 +272,7 @@ fn paint(colour: bool, code: &str, text: &str) -> String {
     }
 }
 
-const fn hue(state: TunnelState) -> &'static str {
+pub(super) const fn hue(state: TunnelState) -> &'static str {
     match state {
         TunnelState::Up => "32",
         TunnelState::Negotiating => "33",
@@ -210,7 +282,7 @@ const fn hue(state: TunnelState) -> &'static str {
 }
 
 /// Seconds in the two largest units: `3d4h`, `59m10s`.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
@@ -260,6 +332,26 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), text);
         }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_200, "2024-03-01T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+        let event = EventStatus {
+            seconds_ago: 60,
+            text: "retransmitted".into(),
+            times: 3,
+        };
+        let printed = events(&[event], UNIX_EPOCH + Duration::from_secs(60));
+        assert_eq!(printed, "1970-01-01T00:00:00Z  retransmitted (3 times)\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use gateway_common::abi::Verdict;
 use gateway_ike::JobId;
 use gateway_ike::crypto::KeyExchangeDone;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -17,13 +18,14 @@ use super::core::{CommandOutcome, Core};
 use super::kernel::{DataplaneSettings, Kernel, NotInjected};
 use super::key_exchange::{Finished, KeyExchanges};
 use super::routes::{self, HostRoutes};
+use super::service_manager::{self, Watchdog};
 use super::start_error::StartError;
 use crate::config::{self, Config, LoadError};
 use crate::control_socket::{Call, Request, Response};
-use crate::dataplane::DataplaneEvent;
+use crate::dataplane::{Counters, DataplaneEvent};
 use crate::ike_io::{Datagram, EspPacket, IkeSockets};
 use crate::net::{NetMirror, NetSnapshot, SlowPath};
-use crate::status::{ConfigStatus, InterfaceStatus, Status, WorkerStatus, XdpStatus};
+use crate::status::{ConfigStatus, InterfaceStatus, Status, TunnelStatus, WorkerStatus, XdpStatus};
 use crate::xdp::AttachedMode;
 
 /// When counters are first looked at; [`Core::tick`] says when next.
@@ -162,9 +164,11 @@ impl Inputs {
 impl Agent {
     /// Serves until it is told to stop.
     pub(super) async fn run(mut self) {
+        let mut watchdog = Watchdog::new();
         loop {
             let input = self.inputs.next(self.core.poll_timeout()).await;
             let now = Instant::now();
+            watchdog.feed(now);
             match input {
                 Input::Deadline => self.core.handle_timeout(now),
                 Input::Tick => self.tick(now).await,
@@ -190,6 +194,7 @@ impl Agent {
             self.send();
             self.compute();
         }
+        service_manager::tell(NotifyState::Stopping);
         self.core.farewell(Instant::now());
         self.send();
         tracing::info!(
@@ -295,7 +300,14 @@ impl Agent {
             CommandOutcome::NoSuchTunnel => Response::Refused(format!("no tunnel is called {id}")),
         };
         match request {
-            Request::Status {} => Response::Status(Box::new(self.status(now))),
+            Request::Status { tunnel: None } => Response::Status(Box::new(self.status(now))),
+            Request::Status { tunnel: Some(id) } => {
+                let counters = self.core.fabric.counters();
+                match self.core.one_tunnel_status(now, &id, &counters) {
+                    Some(tunnel) => Response::Status(Box::new(self.status_of(now, &counters, vec![tunnel]))),
+                    None => Response::Refused(format!("no tunnel is called {id}")),
+                }
+            }
             Request::Up { tunnel } => outcome(
                 self.core.up(now, &tunnel),
                 format!("{tunnel}: coming up"),
@@ -386,6 +398,12 @@ impl Agent {
 
     fn status(&self, now: Instant) -> Status {
         let counters = self.core.fabric.counters();
+        let tunnels = self.core.tunnel_statuses(now, &counters);
+        self.status_of(now, &counters, tunnels)
+    }
+
+    /// The status of the agent with these tunnels.
+    fn status_of(&self, now: Instant, counters: &Counters, tunnels: Vec<TunnelStatus>) -> Status {
         let interfaces = self.core.fabric.interfaces();
         let attached: Vec<_> = interfaces
             .iter()
@@ -417,7 +435,7 @@ impl Agent {
             gateways: self
                 .core
                 .gateway_statuses(|limiter| self.core.fabric.limiter_drops(limiter)),
-            tunnels: self.core.tunnel_statuses(now, &counters),
+            tunnels,
             umem_bytes: memory * u64::try_from(workers.len()).unwrap_or(0),
             workers,
             ike,
@@ -428,6 +446,7 @@ impl Agent {
                 last_refusal: self.reloads.last_refusal.clone(),
             },
             problems: self.problems(),
+            strangers: self.core.stranger_statuses(now),
         }
     }
 

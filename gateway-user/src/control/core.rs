@@ -17,15 +17,18 @@ use std::time::Instant;
 
 use gateway_ike::config::{ConnectionId, PairIndex};
 use gateway_ike::crypto::{KeyExchangeDone, KeyExchangeJob};
+use gateway_ike::diagnosis::Code;
 use gateway_ike::event::{ChildId, Event, Transmit};
 use gateway_ike::{Endpoint, EndpointConfig, JobId};
 
 use super::convert;
 use super::fabric::{Fabric, SpaceNumbers};
 use super::slots::{Slot, Slots};
+use super::strangers::Strangers;
 use super::tunnel::{IkeSa, Tunnel};
 use crate::config::{Config, GatewayConfig, Id};
 use crate::dataplane::{Capacity, DataplaneEvent};
+use crate::status::Durations;
 use crate::xdp::SpdSpace;
 
 /// A VPN gateway and its limiters.
@@ -71,6 +74,14 @@ pub(super) struct Core<F> {
     last_space: u32,
     transmits: VecDeque<Transmit>,
     unknown_peers: u64,
+    strangers: Strangers,
+    /// Failures of all tunnels and strangers.
+    failures: BTreeMap<Code, u64>,
+    ike_durations: Durations,
+    ike_rekey_durations: Durations,
+    setup_durations: Durations,
+    /// Tunnels whose peers were negotiating at the last tick.
+    answering: BTreeSet<u32>,
     generation: u64,
     /// When the counters were looked at.
     looked: Option<Instant>,
@@ -106,6 +117,12 @@ impl<F: Fabric> Core<F> {
             last_space: 0,
             transmits: VecDeque::new(),
             unknown_peers: 0,
+            strangers: Strangers::default(),
+            failures: BTreeMap::new(),
+            ike_durations: Durations::default(),
+            ike_rekey_durations: Durations::default(),
+            setup_durations: Durations::default(),
+            answering: BTreeSet::new(),
             generation: 0,
             looked: None,
         }
@@ -224,7 +241,7 @@ impl<F: Fabric> Core<F> {
             self.endpoint.remove_connection(now, ConnectionId(number));
         }
         self.drain(now);
-        self.refresh_states(now, |touched| touched == number);
+        self.refresh_states(now, &BTreeSet::from([number]));
         CommandOutcome::Done
     }
 
@@ -246,27 +263,32 @@ impl<F: Fabric> Core<F> {
             self.transmits.push_back(transmit);
         }
         if !touched.is_empty() {
-            self.refresh_states(now, |number| touched.contains(&number));
+            self.refresh_states(now, &touched);
         }
     }
 
-    fn refresh_states(&mut self, now: Instant, which: impl Fn(u32) -> bool) {
-        let negotiating = self
-            .endpoint
-            .snapshots(now)
-            .into_iter()
-            .filter(|sa| sa.state != "established");
-        let half_open: BTreeSet<u32> = negotiating.map(|sa| sa.connection.0).collect();
-        for (number, tunnel) in self.tunnels.iter_mut().filter(|(number, _)| which(**number)) {
-            tunnel.refresh(now, half_open.contains(number));
+    fn refresh_states(&mut self, now: Instant, which: &BTreeSet<u32>) {
+        for number in which {
+            let initiating = self.endpoint.is_initiating(ConnectionId(*number));
+            let half_open = initiating || self.answering.contains(number);
+            if let Some(tunnel) = self.tunnels.get_mut(number)
+                && let Some(took) = tunnel.refresh(now, half_open)
+            {
+                self.setup_durations.observe(took);
+            }
         }
+    }
+
+    /// The same for all tunnels: patience ends without an event, and peers begin without one.
+    fn refresh_all(&mut self, now: Instant) {
+        let answering = self.endpoint.answering();
+        self.answering = answering.map(|connection| connection.0).collect();
+        let all = self.tunnels.keys().copied().collect();
+        self.refresh_states(now, &all);
     }
 
     fn number(&self, id: &str) -> Option<u32> {
-        self.numbers
-            .iter()
-            .find(|(name, _)| name.as_str() == id)
-            .map(|(_, slot)| slot.index)
+        self.numbers.get(id).map(|slot| slot.index)
     }
 
     /// Carries out one event. Tells which tunnel it was about.
@@ -280,7 +302,7 @@ impl<F: Fabric> Core<F> {
             Event::RemoveChild { child } => self.remove_child(now, child),
             Event::IkeUp {
                 connection,
-                version: _,
+                version,
                 spis,
                 initiator,
                 algorithms,
@@ -290,6 +312,7 @@ impl<F: Fabric> Core<F> {
                 rekeyed,
             } => {
                 let ike = IkeSa {
+                    version,
                     spis,
                     initiator,
                     algorithms,
@@ -330,10 +353,11 @@ impl<F: Fabric> Core<F> {
                 peer,
                 diagnosis,
             } => {
+                *self.failures.entry(diagnosis.code).or_default() += 1;
                 let Some(tunnel) = connection.and_then(|connection| self.tunnels.get_mut(&connection.0))
                 else {
                     self.unknown_peers += 1;
-                    tracing::debug!(%peer, %diagnosis, "a peer without a tunnel was refused");
+                    self.strangers.fail(now, *peer.ip(), diagnosis);
                     return None;
                 };
                 tunnel.fail(now, diagnosis);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_ike::EndpointConfig;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::EnvFilter;
@@ -15,6 +16,7 @@ use super::core::Core;
 use super::kernel::{DataplaneSettings, Kernel};
 use super::key_exchange::KeyExchanges;
 use super::process;
+use super::service_manager;
 use super::start_error::StartError;
 use crate::config::{self, Config};
 use crate::control_socket::{Call, ControlSocket, Request, Response};
@@ -29,7 +31,7 @@ use crate::xdp::{LoadOptions, XdpMode, XdpProgram};
 const CAPACITY: Capacity = Capacity {
     policies: 65_536,
     sas: 65_536,
-    tunnels: 4096,
+    tunnels: 32_768,
 };
 /// Room for gateways: each has two limiters.
 const GATEWAYS: u32 = 4096;
@@ -69,6 +71,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         if let Some(listener) = metrics {
             tokio::spawn(serve_metrics(listener, calls));
         }
+        service_manager::tell(NotifyState::Ready);
         agent.run().await;
         control.abort();
         // Dropped by the runtime, the task takes its socket with it.
@@ -78,9 +81,6 @@ pub fn run(file: &Path) -> Result<(), StartError> {
 }
 
 async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) -> Result<Agent, StartError> {
-    for warning in config::warnings(&config) {
-        tracing::warn!("{warning}");
-    }
     let (mut sockets, datagrams, esp) = IkeSockets::new();
     sockets.listen(config.gateways.iter().map(|gateway| gateway.address))?;
     let (mirror, mut net) = NetMirror::start().await?;
@@ -183,7 +183,7 @@ async fn snapshot(calls: &mpsc::Sender<Call>) -> Option<Status> {
     let (answer, answered) = oneshot::channel();
     calls
         .send(Call {
-            request: Request::Status {},
+            request: Request::Status { tunnel: None },
             answer,
         })
         .await

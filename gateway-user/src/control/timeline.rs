@@ -1,36 +1,93 @@
 //! The last things that happened to a tunnel.
+//!
+//! Every tunnel may keep some hundred lines, all tunnels together [`BUDGET`]: beyond it the oldest lines of all give way, so that
+//! tens of thousands of tunnels that only renew their SAs cost a few megabytes, and the one that has a problem keeps its history.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::status::EventStatus;
 
-/// How many lines are kept.
-const LINES: usize = 200;
+/// How many lines a tunnel keeps.
+const LINES: usize = 256;
+/// How many lines all tunnels keep together.
+pub(super) const BUDGET: usize = 65_536;
+/// How many lines a tunnel keeps however old they are.
+const KEPT: usize = 8;
 
 /// A bounded list of events; the oldest makes room.
 #[derive(Debug, Default)]
-pub(super) struct Timeline(VecDeque<(Instant, String)>);
+pub(super) struct Timeline(VecDeque<Line>);
+
+#[derive(Debug)]
+struct Line {
+    /// When it happened last.
+    at: Instant,
+    /// How often in a row.
+    times: u32,
+    text: Box<str>,
+}
 
 impl Timeline {
-    pub(super) fn note(&mut self, now: Instant, text: impl Into<String>) {
+    pub(super) fn note(&mut self, now: Instant, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        if let Some(last) = self.0.back_mut().filter(|last| *last.text == *text) {
+            last.at = now;
+            last.times = last.times.saturating_add(1);
+            return;
+        }
         if self.0.len() == LINES {
             self.0.pop_front();
         }
-        self.0.push_back((now, text.into()));
+        self.0.push_back(Line {
+            at: now,
+            times: 1,
+            text: text.into(),
+        });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn status(&self, now: Instant) -> Vec<EventStatus> {
-        let line = |(at, text): &(Instant, String)| EventStatus {
-            seconds_ago: now.saturating_duration_since(*at).as_secs(),
-            text: text.clone(),
+        let line = |line: &Line| EventStatus {
+            seconds_ago: now.saturating_duration_since(line.at).as_secs(),
+            text: line.text.to_string(),
+            times: line.times,
         };
         self.0.iter().map(line).collect()
     }
+
+    fn forget_before(&mut self, cutoff: Instant) {
+        while self.0.len() > KEPT && self.0.front().is_some_and(|line| line.at < cutoff) {
+            self.0.pop_front();
+        }
+        self.0.shrink_to_fit();
+    }
+}
+
+/// Takes all timelines back to about half of the budget, the oldest lines first.
+pub(super) fn trim<'t>(timelines: impl IntoIterator<Item = &'t mut Timeline>) {
+    let timelines: Vec<_> = timelines.into_iter().collect();
+    let mut times: Vec<_> = timelines
+        .iter()
+        .flat_map(|timeline| timeline.0.iter().map(|line| line.at))
+        .collect();
+    let Some(surplus) = times.len().checked_sub(BUDGET / 2).filter(|&surplus| surplus > 0) else {
+        return;
+    };
+    let last = times.len() - 1;
+    let (_, &mut cutoff, _) = times.select_nth_unstable(surplus.min(last));
+    timelines
+        .into_iter()
+        .for_each(|timeline| timeline.forget_before(cutoff));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -39,5 +96,46 @@ mod tests {
         (0..=LINES).for_each(|number| timeline.note(now, number.to_string()));
         let lines = timeline.status(now);
         assert_eq!((lines.len(), lines[0].text.as_str()), (LINES, "1"));
+    }
+
+    #[test]
+    fn what_repeats_is_one_line_with_a_number() {
+        let (mut timeline, now) = (Timeline::default(), Instant::now());
+        for (second, text) in (0..).zip(["a", "b", "b", "b", "a"]) {
+            timeline.note(now + Duration::from_secs(second), text);
+        }
+        let lines = timeline.status(now + Duration::from_secs(4));
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|line| (line.text.as_str(), line.times, line.seconds_ago))
+            .collect();
+        assert_eq!(lines, [("a", 1, 4), ("b", 3, 1), ("a", 1, 0)]);
+    }
+
+    #[test]
+    fn many_tunnels_share_a_budget_and_the_oldest_lines_go_first() {
+        let now = Instant::now();
+        let at = |second: usize| now + Duration::from_secs(second as u64);
+        let mut timelines: Vec<_> = (0..1000).map(|_| Timeline::default()).collect();
+        for second in 0..100 {
+            for timeline in &mut timelines {
+                timeline.note(at(second), second.to_string());
+            }
+        }
+        let mut quiet = Timeline::default();
+        (0..20).for_each(|second| quiet.note(at(second), second.to_string()));
+        trim(timelines.iter_mut().chain([&mut quiet]));
+        let lines: usize = timelines.iter().map(Timeline::len).sum();
+        // A second has a line of each of the thousand: they go or stay together.
+        assert!((BUDGET / 2..=BUDGET / 2 + 1000).contains(&lines), "{lines}");
+        assert_eq!(
+            timelines[0].status(at(99)).last().map(|line| line.seconds_ago),
+            Some(0)
+        );
+        assert_eq!(
+            quiet.len(),
+            KEPT,
+            "a tunnel whose last event is long ago still tells of it"
+        );
     }
 }

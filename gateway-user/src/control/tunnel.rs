@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gateway_common::Spi;
 use gateway_common::abi::SaKey;
 use gateway_esp::OutboundSa;
-use gateway_ike::config::SelectorPair;
+use gateway_ike::config::{IkeVersion, SelectorPair};
 use gateway_ike::diagnosis::{Code, Diagnosis};
 use gateway_ike::event::ChildId;
 use gateway_ike::wire::IkeSpi;
@@ -18,6 +18,10 @@ use crate::config::TunnelConfig;
 use crate::dataplane::{SaCounters, SaLimits, TunnelCounters};
 use crate::status::{NegotiationCounts, TunnelState};
 
+/// The same failure is logged again after this time.
+const LOG_AGAIN: Duration = Duration::from_secs(300);
+/// A failure of which something differs is logged after this time: whoever can forge first messages must not fill the log.
+const LOG_OTHER: Duration = Duration::from_secs(10);
 /// How long an IKE SA without a Child SA counts as a negotiation.
 const CHILD_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,16 +49,28 @@ pub(super) struct Tunnel {
     /// Octets per second of its busiest SA, as seen lately.
     pub(super) pace: u64,
     pub(super) timeline: Timeline,
-    pub(super) last_failure: Option<(Instant, Diagnosis)>,
-    pub(super) failures: BTreeMap<Code, u64>,
+    /// The last failure of each code.
+    pub(super) failures: BTreeMap<Code, Failure>,
     pub(super) negotiations: NegotiationCounts,
     state: TunnelState,
     pub(super) state_since: Instant,
 }
 
+/// What is known about failures with one code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The last one.
+    pub(super) diagnosis: Diagnosis,
+    pub(super) first: Instant,
+    pub(super) last: Instant,
+    pub(super) count: u64,
+    logged: Instant,
+}
+
 /// An established IKE SA.
 #[derive(Debug)]
 pub(super) struct IkeSa {
+    pub(super) version: IkeVersion,
     pub(super) spis: (IkeSpi, IkeSpi),
     pub(super) initiator: bool,
     pub(super) algorithms: String,
@@ -75,6 +91,7 @@ pub(super) struct Child {
     pub(super) spis: (Spi, Spi),
     pub(super) algorithms: String,
     pub(super) udp: bool,
+    pub(super) esn: bool,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
     pub(super) limits: SaLimits,
@@ -151,7 +168,6 @@ impl Tunnel {
             baseline: TunnelCounters::default(),
             pace: 0,
             timeline: Timeline::default(),
-            last_failure: None,
             failures: BTreeMap::new(),
             negotiations: NegotiationCounts::default(),
             state: TunnelState::Down,
@@ -164,13 +180,12 @@ impl Tunnel {
         self.state
     }
 
-    /// Works the state out again. `half_open` says whether the engine negotiates an IKE SA.
-    pub(super) fn refresh(&mut self, now: Instant, half_open: bool) {
+    /// Works the state out again. `half_open` says whether the engine negotiates an IKE SA. Tells how long it took to come up when it
+    /// just did.
+    pub(super) fn refresh(&mut self, now: Instant, half_open: bool) -> Option<Duration> {
         let child_pending = self.ike.last().is_some_and(|ike| {
-            let failed = self
-                .last_failure
-                .as_ref()
-                .is_some_and(|(at, _)| *at >= ike.established);
+            let failed = self.last_failure();
+            let failed = failed.is_some_and(|failure| failure.last >= ike.established);
             !failed && now.saturating_duration_since(ike.established) < CHILD_PATIENCE
         });
         let state = if self.disabled {
@@ -182,28 +197,52 @@ impl Tunnel {
         } else {
             TunnelState::Down
         };
-        if state != self.state {
-            tracing::info!(tunnel = %self.config.id, from = self.state.name(), to = state.name(), "tunnel");
-            self.timeline
-                .note(now, format!("{}, was {}", state.name(), self.state.name()));
-            self.state = state;
-            self.state_since = now;
+        if state == self.state {
+            return None;
         }
+        tracing::info!(tunnel = %self.config.id, from = self.state.name(), to = state.name(), "tunnel");
+        self.timeline
+            .note(now, format!("{}, was {}", state.name(), self.state.name()));
+        let lasted = now.saturating_duration_since(self.state_since);
+        let was = std::mem::replace(&mut self.state, state);
+        self.state_since = now;
+        (was == TunnelState::Negotiating && state == TunnelState::Up).then_some(lasted)
     }
 
-    /// Records a failed negotiation.
+    /// The failure that was last.
+    pub(super) fn last_failure(&self) -> Option<&Failure> {
+        self.failures.values().max_by_key(|failure| failure.last)
+    }
+
+    /// Records a failed negotiation. The log has a line for news, and once in a while for what goes on.
     pub(super) fn fail(&mut self, now: Instant, diagnosis: Diagnosis) {
-        *self.failures.entry(diagnosis.code).or_default() += 1;
         self.timeline.note(now, diagnosis.to_string());
-        let repeated = self
-            .last_failure
-            .as_ref()
-            .is_some_and(|(_, last)| *last == diagnosis);
-        if repeated {
-            tracing::debug!(tunnel = %self.config.id, %diagnosis, "negotiation failed again");
+        let tunnel = &self.config.id;
+        let Some(failure) = self.failures.get_mut(&diagnosis.code) else {
+            tracing::warn!(%tunnel, %diagnosis, "negotiation failed");
+            let failure = Failure {
+                diagnosis,
+                first: now,
+                last: now,
+                count: 1,
+                logged: now,
+            };
+            self.failures.insert(failure.diagnosis.code, failure);
+            return;
+        };
+        failure.count += 1;
+        failure.last = now;
+        let quiet = if failure.diagnosis == diagnosis {
+            LOG_AGAIN
         } else {
-            tracing::warn!(tunnel = %self.config.id, %diagnosis, "negotiation failed");
+            LOG_OTHER
+        };
+        if now.saturating_duration_since(failure.logged) >= quiet {
+            failure.logged = now;
+            tracing::warn!(%tunnel, %diagnosis, count = failure.count, "negotiation failed again");
+        } else {
+            tracing::debug!(%tunnel, %diagnosis, "negotiation failed again");
         }
-        self.last_failure = Some((now, diagnosis));
+        failure.diagnosis = diagnosis;
     }
 }

@@ -167,7 +167,9 @@ async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>) -> std::io
             Ok(request) if whole => call(request, calls).await,
             Ok(_) | Err(_) => Response::Refused("not a request".to_owned()),
         };
-        let mut answer = serde_json::to_vec(&response)?;
+        // A status of thousands of tunnels takes a while to write down; the control loop shares this thread.
+        let answer = tokio::task::spawn_blocking(move || serde_json::to_vec(&response)).await?;
+        let mut answer = answer?;
         answer.push(b'\n');
         writer.write_all(&answer).await?;
         if !whole {
@@ -244,7 +246,7 @@ mod tests {
             while let Some(call) = calls.recv().await {
                 let answer = match call.request {
                     Request::Up { tunnel } => Response::Done(format!("up {tunnel}")),
-                    Request::Status {} => Response::Status(Box::default()),
+                    Request::Status { .. } => Response::Status(Box::default()),
                     Request::Down { .. } | Request::Reload {} => panic!("nobody asked for it"),
                 };
                 let last = matches!(answer, Response::Status(_));

@@ -282,6 +282,7 @@ impl<F: Fabric> Core<F> {
                         continue;
                     };
                     self.numbers.insert(tunnel.id.clone(), slot);
+                    warn(&tunnel, None);
                     let mut tunnel = Tunnel::new(now, tunnel, pairs);
                     tunnel.baseline = self.fabric.tunnel_counters(slot.index);
                     self.tunnels.insert(slot.index, tunnel);
@@ -300,6 +301,7 @@ impl<F: Fabric> Core<F> {
                     unused.extend(gone.map(|pair| pair.policy));
                     let concerns_engine = plan::concerns_engine(&there.config, &tunnel);
                     there.timeline.note(now, "configuration changed");
+                    warn(&tunnel, Some(&there.config));
                     there.config = tunnel;
                     if concerns_engine {
                         self.renumber_pairs(now, number, pairs);
@@ -435,6 +437,16 @@ impl<F: Fabric> Core<F> {
             let selectors = tunnel.pairs.iter().map(|pair| pair.selectors).collect();
             let connection = convert::connection(number, &tunnel.config, selectors);
             self.endpoint.put_connection(now, connection);
+        }
+    }
+}
+
+/// Logs what is weak about a tunnel, once for each change of it.
+fn warn(tunnel: &TunnelConfig, old: Option<&TunnelConfig>) {
+    let warnings = tunnel.warnings();
+    if old.is_none_or(|old| old.warnings() != warnings) {
+        for warning in warnings {
+            tracing::warn!(tunnel = %tunnel.id, "{warning}");
         }
     }
 }

@@ -13,6 +13,15 @@ use crate::dataplane::{Message, SaLimits};
 
 impl<F: Fabric> Core<F> {
     pub(super) fn ike_up(&mut self, now: Instant, connection: ConnectionId, ike: IkeSa, rekeyed: bool) {
+        let own_spi = if ike.initiator { ike.spis.0 } else { ike.spis.1 };
+        if let Some(sa) = self.endpoint.ike_sa(now, own_spi) {
+            let durations = if rekeyed {
+                &mut self.ike_rekey_durations
+            } else {
+                &mut self.ike_durations
+            };
+            durations.observe(sa.age);
+        }
         let Some(tunnel) = self.tunnels.get_mut(&connection.0) else {
             return;
         };
@@ -24,10 +33,11 @@ impl<F: Fabric> Core<F> {
         } else {
             "IKE SA established"
         };
-        tracing::info!(tunnel = %tunnel.config.id, algorithms = ike.algorithms, role, nat = ike.nat, "{what}");
+        let version = ike.version.name();
+        tracing::info!(tunnel = %tunnel.config.id, version, algorithms = ike.algorithms, role, nat = ike.nat, "{what}");
         tunnel
             .timeline
-            .note(now, format!("{what} as {role}: {}", ike.algorithms));
+            .note(now, format!("{what} as {role}: {version}, {}", ike.algorithms));
         tunnel.ike.push(ike);
     }
 
@@ -100,6 +110,7 @@ impl<F: Fabric> Core<F> {
             spis: (child.inbound.spi, child.outbound.spi),
             algorithms: child.proposal.to_string(),
             udp: child.encapsulation.is_some(),
+            esn: child.esn,
             rekey_at: child.rekey_at,
             expires_at: child.expires_at,
             limits: SaLimits::new(child.octets, outbound.transform().last_sequence()),

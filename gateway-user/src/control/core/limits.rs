@@ -9,6 +9,7 @@ use gateway_ike::event::ChildId;
 
 use super::Core;
 use crate::control::fabric::Fabric;
+use crate::control::timeline;
 use crate::control::tunnel::Tunnel;
 use crate::dataplane::{Counters, SaCounters, SaLimits, SaMark};
 
@@ -62,7 +63,11 @@ impl<F: Fabric> Core<F> {
             self.ask_for_successor(now, number, id);
         }
         self.drain(now);
-        self.refresh_states(now, |_| true);
+        self.refresh_all(now);
+        let lines: usize = self.tunnels.values().map(|tunnel| tunnel.timeline.len()).sum();
+        if lines > timeline::BUDGET {
+            timeline::trim(self.tunnels.values_mut().map(|tunnel| &mut tunnel.timeline));
+        }
         next.max(CLOSE_LOOK)
     }
 
@@ -78,6 +83,7 @@ impl<F: Fabric> Core<F> {
         let asked = child.was_asked(now, ASK_AGAIN);
         if mark == SaMark::End {
             exhausted(now, tunnel, id);
+            *self.failures.entry(Code::SaExhausted).or_default() += 1;
         }
         // The peer was given time to install its half of the successor. There is none left.
         let successor = tunnel.children.iter().rev().find(|(_, other)| {

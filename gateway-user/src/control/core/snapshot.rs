@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use gateway_ike::config::SelectorPair;
+use gateway_ike::diagnosis::Code;
 use ipnet::Ipv4Net;
 
 use super::{Core, Gateway};
 use crate::config::Bandwidth;
 use crate::control::fabric::Fabric;
-use crate::control::tunnel::{Child, Tunnel};
+use crate::control::strangers::failure_status;
+use crate::control::tunnel::{Child, IkeSa, Tunnel};
 use crate::dataplane::{Counters, Direction, SaCounters, TunnelCounters};
-use crate::status::{ChildStatus, FailureStatus, GatewayStatus, IkeSaStatus, IkeStatus, TunnelStatus};
+use crate::status::{
+    ChildStatus, DpdStatus, GatewayStatus, IkeSaStatus, IkeStatus, StrangerStatus, TunnelStatus,
+};
 
 /// Counters of the data plane, ready to be looked up.
 struct Index<'a> {
@@ -48,7 +52,7 @@ impl<'a> Index<'a> {
 }
 
 impl<F: Fabric> Core<F> {
-    /// All tunnels, in the order of their ids.
+    /// All tunnels, in the order of their ids, without their timelines.
     pub(in crate::control) fn tunnel_statuses(&self, now: Instant, counters: &Counters) -> Vec<TunnelStatus> {
         let index = Index::new(counters);
         let numbers = self
@@ -56,8 +60,28 @@ impl<F: Fabric> Core<F> {
             .values()
             .filter_map(|slot| Some((slot.index, self.tunnels.get(&slot.index)?)));
         numbers
-            .map(|(number, tunnel)| tunnel_status(now, number, tunnel, &index))
+            .map(|(number, tunnel)| self.tunnel_status(now, number, tunnel, &index))
             .collect()
+    }
+
+    /// One tunnel with its timeline.
+    pub(in crate::control) fn one_tunnel_status(
+        &self,
+        now: Instant,
+        id: &str,
+        counters: &Counters,
+    ) -> Option<TunnelStatus> {
+        let number = self.number(id)?;
+        let tunnel = self.tunnels.get(&number)?;
+        Some(TunnelStatus {
+            events: tunnel.timeline.status(now),
+            ..self.tunnel_status(now, number, tunnel, &Index::new(counters))
+        })
+    }
+
+    /// Peers without a tunnel.
+    pub(in crate::control) fn stranger_statuses(&self, now: Instant) -> Vec<StrangerStatus> {
+        self.strangers.status(now)
     }
 
     /// All gateways, in the order of their ids. `limited` tells the packets that a limiter dropped.
@@ -87,6 +111,17 @@ impl<F: Fabric> Core<F> {
             dropped_datagrams: totals.dropped_datagrams,
             unknown_peers: self.unknown_peers,
             send_errors: 0,
+            queued_jobs: 0,
+            failures: Code::ALL
+                .iter()
+                .map(|code| {
+                    let count = self.failures.get(code).copied().unwrap_or_default();
+                    (code.name().to_owned(), count)
+                })
+                .collect(),
+            ike_durations: self.ike_durations.clone(),
+            ike_rekey_durations: self.ike_rekey_durations.clone(),
+            setup_durations: self.setup_durations.clone(),
         }
     }
 
@@ -94,61 +129,99 @@ impl<F: Fabric> Core<F> {
     pub(in crate::control) const fn generation(&self) -> u64 {
         self.generation
     }
-}
 
-fn tunnel_status(now: Instant, number: u32, tunnel: &Tunnel, index: &Index<'_>) -> TunnelStatus {
-    let mut traffic = tunnel.past;
-    let children = tunnel.children.values().map(|child| {
-        let (inbound, outbound) = index.of(child);
-        traffic.add(&inbound, &outbound);
-        child_status(now, child, &inbound, &outbound)
-    });
-    let children: Vec<_> = children.collect();
-    let (dropped, dropped_out) = drops(index.tunnels.get(&number).copied(), &tunnel.baseline);
-    let seconds_ago = |at: Instant| now.saturating_duration_since(at).as_secs();
-    let config = &tunnel.config;
-    TunnelStatus {
-        id: config.id.to_string(),
-        name: config.name.clone(),
-        gateway: config.gateway.id.to_string(),
-        customer_gateway: config.customer_gateway.id.to_string(),
-        state: tunnel.state(),
-        state_seconds: seconds_ago(tunnel.state_since),
-        start: config.start.name().to_owned(),
-        local: Some(config.gateway.address),
-        peer: Some(config.customer_gateway.address),
-        nat: tunnel.ike.last().is_some_and(|ike| ike.nat) || tunnel.children.values().any(|child| child.udp),
-        ike: tunnel.ike.last().map(|ike| IkeSaStatus {
+    fn tunnel_status(&self, now: Instant, number: u32, tunnel: &Tunnel, index: &Index<'_>) -> TunnelStatus {
+        let mut traffic = tunnel.past;
+        let children = tunnel.children.values().map(|child| {
+            let (inbound, outbound) = index.of(child);
+            traffic.add(&inbound, &outbound);
+            child_status(now, child, &inbound, &outbound)
+        });
+        let children: Vec<_> = children.collect();
+        let (dropped, dropped_out) = drops(index.tunnels.get(&number).copied(), &tunnel.baseline);
+        let seconds_ago = |at: Instant| now.saturating_duration_since(at).as_secs();
+        let config = &tunnel.config;
+        let weaknesses = config.weaknesses();
+        let mut weak_reasons = BTreeMap::<String, u64>::new();
+        for weakness in &weaknesses {
+            *weak_reasons.entry(weakness.reason.name().to_owned()).or_default() += 1;
+        }
+        let mut diagnoses: Vec<_> = tunnel.failures.values().collect();
+        diagnoses.sort_by_key(|failure| std::cmp::Reverse(failure.last));
+        let diagnoses: Vec<_> = diagnoses
+            .into_iter()
+            .map(|failure| {
+                failure_status(
+                    now,
+                    &failure.diagnosis,
+                    failure.first,
+                    failure.last,
+                    failure.count,
+                )
+            })
+            .collect();
+        let since = |read: fn(&TunnelCounters) -> u64| {
+            let total = index.tunnels.get(&number).map_or(0, |counters| read(counters));
+            total.saturating_sub(read(&tunnel.baseline))
+        };
+        TunnelStatus {
+            id: config.id.to_string(),
+            name: config.name.clone(),
+            gateway: config.gateway.id.to_string(),
+            customer_gateway: config.customer_gateway.id.to_string(),
+            state: tunnel.state(),
+            state_seconds: seconds_ago(tunnel.state_since),
+            start: config.start.name().to_owned(),
+            local: Some(config.gateway.address),
+            peer: Some(config.customer_gateway.address),
+            nat: tunnel.ike.last().is_some_and(|ike| ike.nat)
+                || tunnel.children.values().any(|child| child.udp),
+            version: config.ike.version.name().to_owned(),
+            mode: config.ike.mode.name().to_owned(),
+            dpd: config.ike.dpd.map(|dpd| DpdStatus {
+                interval_seconds: dpd.delay.as_secs(),
+                action: dpd.action.name().to_owned(),
+            }),
+            ike: tunnel.ike.last().map(|ike| self.ike_sa_status(now, ike)),
+            children,
+            pairs: tunnel.pairs.len(),
+            packets_in: traffic.packets_in,
+            bytes_in: traffic.bytes_in,
+            packets_out: traffic.packets_out,
+            bytes_out: traffic.bytes_out,
+            dropped,
+            dropped_out,
+            weak: weaknesses.iter().map(ToString::to_string).collect(),
+            weak_reasons,
+            last_failure: diagnoses.first().cloned(),
+            failures: tunnel
+                .failures
+                .iter()
+                .map(|(code, failure)| (code.name().to_owned(), failure.count))
+                .collect(),
+            diagnoses,
+            mss_clamped: since(|counters| counters.mss_clamped),
+            icmp_too_big_sent: since(|counters| counters.icmp_too_big_sent),
+            fragmented: since(|counters| counters.fragmented),
+            negotiations: tunnel.negotiations,
+            events: Vec::new(),
+        }
+    }
+
+    fn ike_sa_status(&self, now: Instant, ike: &IkeSa) -> IkeSaStatus {
+        let own_spi = if ike.initiator { ike.spis.0 } else { ike.spis.1 };
+        let idle = self.endpoint.ike_sa(now, own_spi).map(|sa| sa.idle);
+        IkeSaStatus {
+            version: ike.version.name().to_owned(),
+            nat: ike.nat,
+            idle_seconds: idle.unwrap_or_default().as_secs(),
             initiator: ike.initiator,
             algorithms: ike.algorithms.clone(),
             spis: (ike.spis.0.to_string(), ike.spis.1.to_string()),
-            established_seconds: seconds_ago(ike.established),
+            established_seconds: now.saturating_duration_since(ike.established).as_secs(),
             rekey_in_seconds: seconds_until(now, ike.rekey_at),
             expires_in_seconds: seconds_until(now, ike.expires_at),
-        }),
-        children,
-        pairs: tunnel.pairs.len(),
-        packets_in: traffic.packets_in,
-        bytes_in: traffic.bytes_in,
-        packets_out: traffic.packets_out,
-        bytes_out: traffic.bytes_out,
-        dropped,
-        dropped_out,
-        weak: config.weaknesses().iter().map(ToString::to_string).collect(),
-        last_failure: tunnel.last_failure.as_ref().map(|(at, diagnosis)| FailureStatus {
-            code: diagnosis.code.name().to_owned(),
-            local: diagnosis.local.clone(),
-            peer: diagnosis.peer.clone(),
-            advice: diagnosis.advice.clone(),
-            seconds_ago: seconds_ago(*at),
-        }),
-        failures: tunnel
-            .failures
-            .iter()
-            .map(|(code, &count)| (code.name().to_owned(), count))
-            .collect(),
-        negotiations: tunnel.negotiations,
-        events: tunnel.timeline.status(now),
+        }
     }
 }
 
@@ -170,8 +243,10 @@ fn child_status(now: Instant, child: &Child, inbound: &SaCounters, outbound: &Sa
         spi_in: child.spis.0.to_string(),
         spi_out: child.spis.1.to_string(),
         algorithms: child.algorithms.clone(),
+        esn: child.esn,
         encapsulation: if child.udp { "udp" } else { "esp" }.to_owned(),
         current: child.current(),
+        serves: child.serves.iter().filter(|serving| serving.current).count(),
         rekey_in_seconds: seconds_until(now, child.rekey_at),
         expires_in_seconds: seconds_until(now, child.expires_at),
         packets_in: inbound.packets,

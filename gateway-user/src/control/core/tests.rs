@@ -15,6 +15,9 @@ use crate::control::testing::{self, Recorder, TunnelText};
 use crate::dataplane::{Counters, SaCounters, SaMark};
 use crate::status::TunnelState;
 
+mod reload;
+mod scale;
+
 const RULE: &[(&str, &str)] = &[("10.0.0.0/24", "192.168.0.0/24")];
 const ONE: TunnelText<'static> = ("one", RULE);
 
@@ -45,7 +48,7 @@ impl Rig {
 
     fn event(&mut self, event: Event) {
         self.core.on_event(self.now, event);
-        self.core.refresh_states(self.now, |_| true);
+        self.core.refresh_all(self.now);
     }
 
     fn install(&mut self, id: u64, replaces: Option<u64>) {
@@ -93,8 +96,8 @@ impl Rig {
 
     fn status(&self) -> crate::status::TunnelStatus {
         self.core
-            .tunnel_statuses(self.now, &Counters::default())
-            .remove(0)
+            .one_tunnel_status(self.now, "one", &Counters::default())
+            .unwrap()
     }
 
     #[track_caller]
@@ -354,7 +357,8 @@ fn a_soft_limit_asks_for_a_successor_once_in_a_while() {
             .events
             .iter()
             .filter(|line| line.text.contains("nearly used up"))
-            .count()
+            .map(|line| line.times)
+            .sum::<u32>()
     };
     // Octets carried, seconds since the last look, when to look again in milliseconds, how often asked until then.
     for (octets, seconds, look, times) in [
