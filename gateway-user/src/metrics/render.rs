@@ -92,5 +92,7 @@ fn gateways(page: &mut Families, gateways: &[GatewayStatus]) {
             limited.add(&[id, direction], dropped.copied().unwrap_or_default());
         }
     }
-    [info, limit, limited].map(|family| page.push(family));
+    [info, limit, limited]
+        .into_iter()
+        .for_each(|family| page.push(family));
 }

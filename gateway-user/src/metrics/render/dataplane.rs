@@ -62,7 +62,7 @@ pub(super) fn workers(page: &mut Families, status: &Status) {
             events.add(&[&queue, event], *number);
         }
     }
-    [alive, events].map(|family| page.push(family));
+    [alive, events].into_iter().for_each(|family| page.push(family));
 }
 
 const fn action_name(action: Action) -> &'static str {

@@ -32,7 +32,9 @@ pub(super) fn negotiations(page: &mut Families, tunnels: &[TunnelStatus]) {
             failures.add(&[id, code], *number);
         }
     }
-    [negotiations, rekeys, failures].map(|family| page.push(family));
+    [negotiations, rekeys, failures]
+        .into_iter()
+        .for_each(|family| page.push(family));
 }
 
 pub(super) fn engine(page: &mut Families, ike: &IkeStatus) {
@@ -57,7 +59,9 @@ pub(super) fn engine(page: &mut Families, ike: &IkeStatus) {
         &[],
     );
     setup.add_durations(&[], &ike.setup_durations);
-    [failures, durations, setup].map(|family| page.push(family));
+    [failures, durations, setup]
+        .into_iter()
+        .for_each(|family| page.push(family));
     for (name, help, number) in [
         (
             "ipsecgw_ike_half_open",

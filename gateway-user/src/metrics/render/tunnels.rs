@@ -105,7 +105,8 @@ pub(super) fn state(page: &mut Families, tunnels: &[TunnelStatus], now: u64) {
         nat,
         weak,
     ]
-    .map(|family| page.push(family));
+    .into_iter()
+    .for_each(|family| page.push(family));
 }
 
 pub(super) fn traffic(page: &mut Families, tunnels: &[TunnelStatus]) {
@@ -154,7 +155,9 @@ pub(super) fn traffic(page: &mut Families, tunnels: &[TunnelStatus]) {
         too_big.add(&[id], tunnel.icmp_too_big_sent);
         fragmented.add(&[id], tunnel.fragmented);
     }
-    [bytes, packets, dropped, clamped, too_big, fragmented].map(|family| page.push(family));
+    [bytes, packets, dropped, clamped, too_big, fragmented]
+        .into_iter()
+        .for_each(|family| page.push(family));
 }
 
 /// Phase 1 of a tunnel, derived from what the whole tunnel is and whether it has an IKE SA.
