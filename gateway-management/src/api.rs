@@ -10,3 +10,4 @@ pub mod v2;
 pub use limits::{Limits, Replay, ReplayError};
 pub use server::{ServeError, bind, serve};
 pub use tls::{TlsError, TlsFiles, acceptor, names_for};
+pub use tokio_rustls::TlsAcceptor;

@@ -41,6 +41,8 @@ enum KeyRule {
     Any,
     /// Printable ASCII without spaces, quotes, backslashes, `?` and `#`.
     Plain,
+    /// As plain, and without `@`, `+`, `-` and `=`.
+    Juniper,
 }
 
 impl KeyRule {
@@ -49,6 +51,7 @@ impl KeyRule {
         match self {
             Self::Any => true,
             Self::Plain => key.bytes().all(plain),
+            Self::Juniper => key.bytes().all(|octet| plain(octet) && !b"@+-=".contains(&octet)),
         }
     }
 
@@ -56,6 +59,7 @@ impl KeyRule {
         match self {
             Self::Any => "any text",
             Self::Plain => "printable ASCII without spaces, quotes, backslashes, ? and #",
+            Self::Juniper => "printable ASCII without spaces, quotes, backslashes, ? # @ + - and =",
         }
     }
 }

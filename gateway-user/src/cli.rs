@@ -15,9 +15,13 @@ mod arguments;
 mod diagnosis;
 mod exit;
 mod live;
+mod management;
 mod table;
 
 pub use exit::Exit;
+
+use gateway_management::api::ServeError;
+use gateway_management::store::KeyError;
 
 use crate::config::{self, LoadError, Warning};
 use crate::control::{self, StartError, sentence};
@@ -39,6 +43,9 @@ pub fn main() -> ExitCode {
         Subcommands::Down { tunnel, agent } => command(&agent, &Request::Down { tunnel }),
         Subcommands::Reload { agent } => command(&agent, &Request::Reload {}),
         Subcommands::Detach { config, pin_dir } => detach(config.as_deref(), &pin_dir),
+        Subcommands::ApiKey { command } => management::api_key(&command),
+        Subcommands::Export { config } => management::export(&config),
+        Subcommands::ConfigFor(wanted) => management::config_for(&wanted),
     }
     .into()
 }
@@ -56,12 +63,18 @@ fn run(file: &Path) -> Exit {
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Config(error) => exit_of_load(error),
+        StartError::StoreKey {
+            source: KeyError::Mode(_),
+            ..
+        } => Exit::KeyFileMode,
         StartError::Control(SocketError::AnotherInstance { .. }) => Exit::AnotherInstance,
         StartError::Capabilities(_)
         | StartError::Ike(BindError::Capability { .. })
         | StartError::Xdp(XdpError::MissingCapability { .. }) => Exit::Capability,
         StartError::Ike(BindError::InUse { .. }) => Exit::PortInUse,
-        StartError::Metrics { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+        StartError::Api(ServeError::Bind { source, .. }) | StartError::Metrics { source, .. }
+            if source.kind() == std::io::ErrorKind::AddrInUse =>
+        {
             Exit::PortInUse
         }
         StartError::Xdp(
@@ -74,6 +87,10 @@ fn exit_of(error: &StartError) -> Exit {
         | StartError::Xdp(_)
         | StartError::Dataplane(_)
         | StartError::Rules(_)
+        | StartError::Store(_)
+        | StartError::StoreKey { .. }
+        | StartError::Tls(_)
+        | StartError::Api(_)
         | StartError::SlowPath(_)
         | StartError::Process { .. } => Exit::Failure,
     }

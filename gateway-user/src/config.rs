@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 mod algorithms;
+mod management;
 mod mistake;
 mod model;
 mod negotiation;
@@ -18,18 +19,21 @@ mod psk;
 mod read;
 mod rules;
 mod section;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod values;
 mod weakness;
 
 pub use algorithms::{Encapsulation, Role, Start, XdpMode};
+pub use management::{ApiConfig, ManagementConfig};
 pub use mistake::{Mistake, MistakeKind, Refused, Rule};
 pub use model::{
     AgentConfig, Config, CustomerGatewayConfig, DataplaneConfig, GatewayConfig, IkeConfig, InterfaceConfig,
     IpsecConfig, SpdRule, TunnelConfig, VpcConfig,
 };
 pub use psk::PresharedKey;
+pub use stored::{Merged, with_stored};
 pub use values::{Bandwidth, Id};
 pub use weakness::{WeakReason, Weakness};
 
@@ -158,6 +162,12 @@ fn read_document(log: &Log, mut root: Section<'_>, file: &Path) -> Option<Config
     let agent = read::agent(root.table("agent"));
     let dataplane = read::dataplane(root.table("dataplane"));
     let quotas = read::quotas(root.table("quotas"));
+    let management = management::read(
+        log,
+        &mut root,
+        &quotas,
+        file.parent().unwrap_or_else(|| Path::new(".")),
+    );
 
     root.require("interface");
     let interfaces: Vec<_> = root
@@ -211,6 +221,7 @@ fn read_document(log: &Log, mut root: Section<'_>, file: &Path) -> Option<Config
     Some(Config {
         agent,
         dataplane,
+        management,
         interfaces: interfaces.into_iter().map(|(_, config)| config).collect(),
         vpcs: vpc_configs.into_iter().collect::<Option<_>>()?,
         gateways: gateway_configs.into_iter().collect::<Option<_>>()?,

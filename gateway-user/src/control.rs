@@ -12,6 +12,8 @@ mod detach;
 mod fabric;
 mod kernel;
 mod key_exchange;
+mod managed;
+pub(crate) mod management;
 mod plan;
 mod process;
 mod routes;

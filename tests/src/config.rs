@@ -19,6 +19,11 @@ pub const GATEWAY: &str = "vpngw-1";
 /// Where `/metrics` and `/healthz` are served, in the namespace of the gateway.
 pub const METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9273);
 
+/// Where a managed gateway serves its API, in its namespace.
+pub const API: &str = "127.0.0.1:8443";
+/// The VPC that every configuration has.
+pub const VPC: &str = "vpc-main";
+
 /// A whole configuration file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
@@ -29,6 +34,12 @@ pub struct Config {
     /// `[quotas]`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quotas: Option<Quotas>,
+    /// `[store]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSection>,
+    /// `[api]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiSection>,
     /// `[[interface]]`
     pub interface: Vec<Interface>,
     /// `[[vpc]]`
@@ -52,6 +63,22 @@ pub struct AgentSection {
     pub pin_dir: PathBuf,
     /// Filter of the log.
     pub log: String,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreSection {
+    /// The database.
+    pub path: PathBuf,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Serialize)]
+pub struct ApiSection {
+    /// Where the API is served.
+    pub listen: String,
+    /// Addresses for gateways.
+    pub public_addresses: Vec<String>,
 }
 
 /// `[dataplane]`
@@ -278,15 +305,17 @@ impl Config {
             },
             dataplane: Dataplane::default(),
             quotas: None,
+            store: None,
+            api: None,
             interface: vec![interface(PUBLIC, "public"), interface(INSIDE, "vpc")],
             vpc: vec![Vpc {
-                id: "vpc-main".to_owned(),
+                id: VPC.to_owned(),
                 cidr: side.network(),
                 interface: INSIDE.to_owned(),
             }],
             gateway: vec![Gateway {
                 id: GATEWAY.to_owned(),
-                vpc: "vpc-main".to_owned(),
+                vpc: VPC.to_owned(),
                 address: side.outside().to_string(),
                 bandwidth_mbps: Bandwidth::Unlimited,
             }],
@@ -308,6 +337,20 @@ impl Config {
                 ipsec: Ipsec::default(),
             }],
         }
+    }
+
+    /// The gateway of `side` without any object: they are made through the API on [`API`], in a store in the lab's directory.
+    pub fn managed(lab: &Lab, side: Side) -> Self {
+        let mut config = Self::new(lab, side);
+        config.store = Some(StoreSection {
+            path: lab.directory().join("store.db"),
+        });
+        config.api = Some(ApiSection {
+            listen: API.to_owned(),
+            public_addresses: vec![side.outside().to_string()],
+        });
+        (config.gateway, config.customer_gateway, config.tunnel) = Default::default();
+        config
     }
 
     /// The bandwidth setting of the gateway.

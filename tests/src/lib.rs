@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod capture;
+pub mod clients;
 pub mod config;
 pub mod http;
 pub mod inject;

@@ -178,6 +178,11 @@ pub struct StrongSwan {
 impl StrongSwan {
     /// Starts charon in the gateway of a side, loads the configuration and waits until it answers.
     pub fn start(lab: &Lab, side: Side, config: &StrongSwanConfig) -> Result<Self> {
+        Self::start_with_file(lab, side, &config.to_conf(side))
+    }
+
+    /// The same with any text as swanctl.conf, of one connection.
+    pub fn start_with_file(lab: &Lab, side: Side, text: &str) -> Result<Self> {
         let directory = lab.directory().join(match side {
             Side::A => "swan-a",
             Side::B => "swan-b",
@@ -211,7 +216,7 @@ impl StrongSwan {
             directory,
             side,
         };
-        peer.load(config)?;
+        peer.load_file(text)?;
         Ok(peer)
     }
 
@@ -222,10 +227,11 @@ impl StrongSwan {
 
     /// Replaces the configuration. SAs that are up stay up.
     pub fn load(&self, config: &StrongSwanConfig) -> Result<()> {
-        fs::write(
-            self.directory.join("swanctl/swanctl.conf"),
-            config.to_conf(self.side),
-        )?;
+        self.load_file(&config.to_conf(self.side))
+    }
+
+    fn load_file(&self, text: &str) -> Result<()> {
+        fs::write(self.directory.join("swanctl/swanctl.conf"), text)?;
         let output = self.swanctl(&["--load-all", "--clear"])?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() || !text.contains("successfully loaded 1 connections") {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use gateway_tests::requirements::{find_program, missing_packages};
-use gateway_tests::scapy;
+use gateway_tests::{clients, scapy};
 use serde_json::json;
 
 use crate::{Outcome, shell};
@@ -46,6 +46,10 @@ pub(crate) fn install_missing() -> Result<Vec<String>> {
         )?;
         installed.push("scapy".to_owned());
     }
+    if clients::missing() {
+        shell::step("installing the API clients of PyPI (once)", install_clients)?;
+        installed.push("API clients".to_owned());
+    }
     Ok(installed)
 }
 
@@ -56,21 +60,30 @@ fn has_scapy() -> bool {
     scapy::python().exists() && import.output().is_ok_and(|output| output.status.success())
 }
 
-/// Debian's scapy is too old to know all algorithms, so it comes from PyPI into an environment of its own.
+/// Debian's scapy is too old to know all algorithms, so it comes from PyPI.
 fn install_scapy() -> Result<()> {
-    let environment = shell::root().join(scapy::ENVIRONMENT);
+    install_environment(&shell::root().join(scapy::ENVIRONMENT), &scapy::PACKAGES)
+}
+
+/// The API's clients are on PyPI only.
+fn install_clients() -> Result<()> {
+    install_environment(&clients::environment(), &clients::PACKAGES)
+}
+
+/// Packages of PyPI in an environment of their own: nothing of the system changes.
+fn install_environment(environment: &Path, packages: &[&str]) -> Result<()> {
     let create = || {
         let mut create = Command::new("python3");
-        shell::run(create.args(["-m", "venv", "--clear"]).arg(&environment))
+        shell::run(create.args(["-m", "venv", "--clear"]).arg(environment))
     };
     // Debian has Python's module for environments in a package of its own.
     if create().is_err() {
         install_packages(&["python3", "python3-venv"])?;
         create()?;
     }
-    let mut install = Command::new(scapy::python());
+    let mut install = Command::new(environment.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    shell::run(install.args(scapy::PACKAGES))
+    shell::run(install.args(packages))
 }
 
 /// Installs what building needs and no root: the sources of the standard library (for BPF) and the BPF linker.

@@ -16,7 +16,8 @@ impl Management {
         if pending.is_empty() {
             return Ok(());
         }
-        self.store.write(|rows| {
+        let some_refused = self.store.write(|rows| {
+            let mut some_refused = false;
             // Read again: an operation may have come in between.
             for mut tunnel in rows.pending_tunnels(revision)? {
                 let reason = refused.get(&tunnel.id);
@@ -32,6 +33,7 @@ impl Management {
                         rows.finish_tasks(&tunnel.id, TaskState::Done, "")?;
                     }
                     (status, Some(reason)) => {
+                        some_refused = true;
                         tunnel.status = if status == Status::Creating {
                             Status::CreateError
                         } else {
@@ -43,7 +45,12 @@ impl Management {
                 }
                 rows.update_tunnel(&tunnel, None)?;
             }
-            Ok::<_, Error>(())
-        })
+            Ok::<_, Error>(some_refused)
+        })?;
+        // What was refused is not part of the desired state: the rest may fit without it.
+        if some_refused {
+            self.agent.changed();
+        }
+        Ok(())
     }
 }

@@ -112,6 +112,81 @@ pub(super) enum Subcommands {
         #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
         pin_dir: PathBuf,
     },
+    /// Make, list and delete keys of the management API
+    #[command(
+        after_help = "Examples:\n  gateway api-key create --config /etc/ipsec-gateway/gateway.toml --role admin --note terraform\n  gateway api-key list --config /etc/ipsec-gateway/gateway.toml"
+    )]
+    ApiKey {
+        #[command(subcommand)]
+        command: ApiKeyCommands,
+    },
+    /// Print the objects of the store in the format of the configuration file, pre-shared keys included
+    #[command(
+        after_help = "Example:\n  gateway export --config /etc/ipsec-gateway/gateway.toml > objects.toml"
+    )]
+    Export {
+        /// Configuration file that names the store
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Print the configuration file for a customer's device
+    #[command(
+        after_help = "Example:\n  gateway config-for vpnx-ol6bcqp0 --config /etc/ipsec-gateway/gateway.toml --vendor strongswan --platform swanctl"
+    )]
+    ConfigFor(ConfigFor),
+}
+
+/// What to do with keys of the API.
+#[derive(Debug, Subcommand)]
+pub(super) enum ApiKeyCommands {
+    /// Make a key; its secret is printed once
+    Create {
+        /// Configuration file that names the store
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        /// read: look; operate: change objects; admin: also see pre-shared keys
+        #[arg(long, value_parser = ["read", "operate", "admin"])]
+        role: String,
+        /// What the key is for
+        #[arg(long, default_value = "")]
+        note: String,
+        /// Machine-readable
+        #[arg(long)]
+        json: bool,
+    },
+    /// List ids, roles and notes
+    List {
+        /// Configuration file that names the store
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Delete a key: requests signed with it are refused from then on
+    Delete {
+        /// Id of the key
+        id: String,
+        /// Configuration file that names the store
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Which file for which device.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFor {
+    /// Id of the tunnel
+    pub(super) tunnel: String,
+    /// Configuration file that names the store
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Vendor of the device
+    #[arg(long)]
+    pub(super) vendor: String,
+    /// Platform of the device
+    #[arg(long)]
+    pub(super) platform: String,
+    /// The device's interface to the internet
+    #[arg(long)]
+    pub(super) interface: Option<String>,
 }
 
 /// Which agent to talk to.

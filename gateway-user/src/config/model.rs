@@ -10,6 +10,7 @@ use gateway_ike::crypto::DhGroup;
 use ipnet::Ipv4Net;
 
 use super::algorithms::{Encapsulation, Role, Start, XdpMode};
+use super::management::ManagementConfig;
 use super::psk::PresharedKey;
 use super::values::{Bandwidth, Id};
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub agent: AgentConfig,
     /// The data plane.
     pub dataplane: DataplaneConfig,
+    /// The store and the API; `None`: the tunnels are those of the file.
+    pub management: Option<ManagementConfig>,
     /// Interfaces that the XDP program is attached to.
     pub interfaces: Vec<InterfaceConfig>,
     /// VPCs.

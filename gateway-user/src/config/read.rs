@@ -42,6 +42,17 @@ impl<T> Directory<T> {
         }
     }
 
+    /// Objects that were read before, from another document.
+    pub(super) fn known(kind: &'static str, objects: impl IntoIterator<Item = (Id, Arc<T>)>) -> Self {
+        Self {
+            kind,
+            objects: objects
+                .into_iter()
+                .map(|(id, object)| (id, Some(object)))
+                .collect(),
+        }
+    }
+
     fn resolve(&self, log: &Log, id: At<Id>) -> Option<At<Arc<T>>> {
         match self.objects.get(&id.value) {
             Some(object) => object.clone().map(|value| At {

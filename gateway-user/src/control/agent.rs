@@ -17,6 +17,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::core::{CommandOutcome, Core};
 use super::kernel::{DataplaneSettings, Kernel, NotInjected};
 use super::key_exchange::{Finished, KeyExchanges};
+use super::managed::Managed;
+use super::management::Update;
 use super::routes::{self, HostRoutes};
 use super::service_manager::{self, Watchdog};
 use super::start_error::StartError;
@@ -56,6 +58,8 @@ enum Input {
     Datagram(Datagram),
     /// ESP that the kernel put together from fragments.
     Esp(EspPacket),
+    /// The objects of the store changed.
+    Stored(Update),
 }
 
 /// The agent. [`super::start`] makes it, [`Self::run`] is its life.
@@ -68,6 +72,7 @@ pub(super) struct Agent {
     pub(super) file: PathBuf,
     pub(super) config: Arc<Config>,
     pub(super) inputs: Inputs,
+    pub(super) managed: Option<Managed>,
     pub(super) routes: HostRoutes,
     pub(super) reloads: Reloads,
     pub(super) failures: Failures,
@@ -82,6 +87,8 @@ pub(super) struct Inputs {
     pub(super) key_exchanges: Finished<JobId>,
     pub(super) dataplane: mpsc::Receiver<DataplaneEvent>,
     pub(super) calls: mpsc::Receiver<Call>,
+    /// `None` without a store.
+    updates: Option<mpsc::Receiver<Update>>,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -113,6 +120,7 @@ impl Inputs {
         key_exchanges: Finished<JobId>,
         dataplane: mpsc::Receiver<DataplaneEvent>,
         calls: mpsc::Receiver<Call>,
+        updates: Option<mpsc::Receiver<Update>>,
     ) -> Result<Self, StartError> {
         let listen = |kind| {
             signal(kind).map_err(|source| StartError::Process {
@@ -129,6 +137,7 @@ impl Inputs {
             key_exchanges,
             dataplane,
             calls,
+            updates,
             hangup: listen(SignalKind::hangup())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -144,6 +153,12 @@ impl Inputs {
                 None => std::future::pending().await,
             }
         };
+        let update = async {
+            match &mut self.updates {
+                Some(updates) => updates.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = self.terminate.recv() => Input::Stop,
@@ -153,6 +168,7 @@ impl Inputs {
             _ = self.hangup.recv() => Input::Reload,
             Some(call) = self.calls.recv() => Input::Call(call),
             Ok(()) = self.net.changed() => Input::Net,
+            Some(update) = update => Input::Stored(update),
             Some(event) = self.dataplane.recv() => Input::Dataplane(event),
             Some((id, done)) = self.key_exchanges.recv() => Input::KeyExchange(id, done),
             Some(datagram) = self.datagrams.recv() => Input::Datagram(datagram),
@@ -189,6 +205,7 @@ impl Agent {
                     self.core.handle_datagram(now, local, peer, &payload);
                 }
                 Input::Esp(packet) => self.inject(packet),
+                Input::Stored(update) => self.follow_store(now, update).await,
                 Input::Stop => break,
             }
             self.send();
@@ -232,6 +249,9 @@ impl Agent {
         self.core.fabric.drain_logs();
         let counters = self.core.fabric.counters();
         let next = self.core.tick(now, &counters);
+        if let Some(managed) = &self.managed {
+            managed.publish(self.core.live_tunnels(&counters));
+        }
         self.inputs.tick.reset_after(next);
         let failed = self.failures.attach.is_some() || !self.failures.workers.is_empty();
         let patient = self
@@ -327,10 +347,15 @@ impl Agent {
             LoadError::Unreadable { .. } => Response::Refused(error.to_string()),
         });
         let applied = match loaded {
-            Ok(config) => self
-                .put_into_effect(now, Arc::new(config))
-                .await
-                .map_err(Response::Refused),
+            Ok(declared) => {
+                let config = match &mut self.managed {
+                    Some(managed) => managed.declare(declared, &self.config.tunnels),
+                    None => declared,
+                };
+                self.put_into_effect(now, Arc::new(config))
+                    .await
+                    .map_err(Response::Refused)
+            }
             Err(refusal) => Err(refusal),
         };
         match applied {
@@ -350,6 +375,24 @@ impl Agent {
                 }
                 refusal
             }
+        }
+    }
+
+    /// Puts the objects of the store into effect and tells which tunnels it cannot run.
+    async fn follow_store(&mut self, now: Instant, Update { desired, refused }: Update) {
+        let Some(managed) = &mut self.managed else { return };
+        let ids: Vec<_> = desired.tunnels.iter().map(|tunnel| tunnel.id.clone()).collect();
+        managed.desired = desired;
+        let merged = managed.merge(&self.config.tunnels);
+        let answer = match self.put_into_effect(now, Arc::new(merged.config)).await {
+            Ok(()) => merged.refused,
+            Err(reason) => {
+                tracing::error!(reason, "the stored objects were not put into effect");
+                ids.into_iter().map(|id| (id, reason.clone())).collect()
+            }
+        };
+        if refused.send(answer).is_err() {
+            tracing::debug!("management waits for no answer");
         }
     }
 

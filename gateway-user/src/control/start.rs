@@ -15,6 +15,8 @@ use super::agent::{Agent, Failures, Inputs, Reloads};
 use super::core::Core;
 use super::kernel::{DataplaneSettings, Kernel};
 use super::key_exchange::KeyExchanges;
+use super::managed::Managed;
+use super::management::{self, Opened};
 use super::process;
 use super::service_manager;
 use super::start_error::StartError;
@@ -65,7 +67,8 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         let control = ControlSocket::bind(&config.agent.control_socket)?;
         let (calls, inbox) = mpsc::channel(CALLS);
         let metrics = bind_metrics(&config).await?;
-        let agent = start(file, config, inbox).await?;
+        let management = management::open(&config, calls.clone()).await?;
+        let agent = start(file, config, inbox, management).await?;
         // Only an agent that serves answers: a client that reaches it may rely on it.
         let control = tokio::spawn(control.serve(calls.clone()));
         if let Some(listener) = metrics {
@@ -80,7 +83,19 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     })
 }
 
-async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) -> Result<Agent, StartError> {
+async fn start(
+    file: &Path,
+    declared: Arc<Config>,
+    calls: mpsc::Receiver<Call>,
+    management: Option<Opened>,
+) -> Result<Agent, StartError> {
+    let managed = management
+        .map(|opened| Managed::new(opened, &declared))
+        .transpose()?;
+    let config = match &managed {
+        Some(managed) => Arc::new(managed.merge(&[]).config),
+        None => declared,
+    };
     let (mut sockets, datagrams, esp) = IkeSockets::new();
     sockets.listen(config.gateways.iter().map(|gateway| gateway.address))?;
     let (mirror, mut net) = NetMirror::start().await?;
@@ -117,6 +132,10 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
         what: "start threads for key exchanges",
         source,
     })?;
+    let (managed, updates) = match managed {
+        Some(managed) => managed.serve()?,
+        None => (None, None),
+    };
     let core = Core::new(EndpointConfig::new(random()?), CAPACITY, GATEWAYS, kernel);
     let now = Instant::now();
     let mut agent = Agent {
@@ -127,7 +146,8 @@ async fn start(file: &Path, config: Arc<Config>, calls: mpsc::Receiver<Call>) ->
         slow_path,
         file: file.to_owned(),
         config: Arc::clone(&config),
-        inputs: Inputs::new(net, (datagrams, esp), computed, dataplane, calls)?,
+        inputs: Inputs::new(net, (datagrams, esp), computed, dataplane, calls, updates)?,
+        managed,
         routes: BTreeMap::new(),
         reloads: Reloads::default(),
         failures: Failures::default(),

@@ -41,6 +41,23 @@ pub enum StartError {
     /// The workers.
     #[error("the data plane does not start: {0}")]
     Dataplane(#[from] DataplaneError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] gateway_management::store::StoreError),
+    /// The key of the store.
+    #[error("{}: {source}", file.display())]
+    StoreKey {
+        /// The key file.
+        file: std::path::PathBuf,
+        /// Why.
+        source: gateway_management::store::KeyError,
+    },
+    /// The API's certificate.
+    #[error("the API has no certificate: {0}")]
+    Tls(#[from] gateway_management::api::TlsError),
+    /// The API's listener.
+    #[error(transparent)]
+    Api(#[from] gateway_management::api::ServeError),
     /// The rules do not fit.
     #[error("the configuration does not fit: {0}")]
     Rules(String),

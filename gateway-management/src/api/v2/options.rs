@@ -177,7 +177,7 @@ pub(super) fn ipsec_json(view: &TunnelView) -> Value {
     let ipsec = &view.tunnel.ipsec;
     let integrity = match ipsec.integrity {
         Hash::Sha1 => "sha1",
-        other => other.wire(),
+        Hash::Md5 | Hash::Sha256 | Hash::Sha384 | Hash::Sha512 => ipsec.integrity.wire(),
     };
     json!({
         "encryptAlgorithm": ipsec.encryption.wire(),

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use gateway_ike::config::SelectorPair;
 use gateway_ike::diagnosis::Code;
+use gateway_management::LiveTunnel;
+use gateway_management::store::Traffic;
 use ipnet::Ipv4Net;
 
 use super::{Core, Gateway};
@@ -14,7 +16,7 @@ use crate::control::strangers::failure_status;
 use crate::control::tunnel::{Child, IkeSa, Tunnel};
 use crate::dataplane::{Counters, Direction, SaCounters, TunnelCounters};
 use crate::status::{
-    ChildStatus, DpdStatus, GatewayStatus, IkeSaStatus, IkeStatus, StrangerStatus, TunnelStatus,
+    ChildStatus, DpdStatus, GatewayStatus, IkeSaStatus, IkeStatus, StrangerStatus, TunnelState, TunnelStatus,
 };
 
 /// Counters of the data plane, ready to be looked up.
@@ -82,6 +84,31 @@ impl<F: Fabric> Core<F> {
     /// Peers without a tunnel.
     pub(in crate::control) fn stranger_statuses(&self, now: Instant) -> Vec<StrangerStatus> {
         self.strangers.status(now)
+    }
+
+    /// The little that management wants to know of every tunnel, every second.
+    pub(in crate::control) fn live_tunnels(&self, counters: &Counters) -> BTreeMap<String, LiveTunnel> {
+        let index = Index::new(counters);
+        let live = |(&number, tunnel): (&u32, &Tunnel)| {
+            let mut traffic = tunnel.past;
+            for child in tunnel.children.values() {
+                let (inbound, outbound) = index.of(child);
+                traffic.add(&inbound, &outbound);
+            }
+            let (dropped, _) = drops(index.tunnels.get(&number).copied(), &tunnel.baseline);
+            let live = LiveTunnel {
+                up: tunnel.state() == TunnelState::Up,
+                traffic: Traffic {
+                    bytes_in: traffic.bytes_in,
+                    bytes_out: traffic.bytes_out,
+                    packets_in: traffic.packets_in,
+                    packets_out: traffic.packets_out,
+                    dropped: dropped.values().sum(),
+                },
+            };
+            (tunnel.config.id.to_string(), live)
+        };
+        self.tunnels.iter().map(live).collect()
     }
 
     /// All gateways, in the order of their ids. `limited` tells the packets that a limiter dropped.
