@@ -16,7 +16,7 @@ pub use meta::{DIRECTION_INBOUND, DIRECTION_OUTBOUND, PACKET_META_MAGIC, PacketM
 pub use verdict::{Action, Verdict};
 
 /// Version of this module. The object carries it in the global `ABI_VERSION`; the loader refuses another number.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps in the object.
 pub mod map {

@@ -2,6 +2,11 @@
 //!
 //! `GATEWAY_KILL_ROUNDS` says how often (8 unless set); `GATEWAY_KILL_WRITES` how many writes a round has (1,000).
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of a test: what fails here fails the test"
+)]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -213,7 +213,9 @@ fn events(tunnel: String, json: bool, agent: &AgentSocket) -> Exit {
 fn ask_status(agent: &AgentSocket, tunnel: Option<String>) -> Result<Box<Status>, Exit> {
     match ask(agent, &Request::Status { tunnel })? {
         Response::Status(status) => Ok(status),
-        other => Err(print_response(other)),
+        other @ (Response::Done(_) | Response::Refused(_) | Response::Mistakes(_)) => {
+            Err(print_response(other))
+        }
     }
 }
 

@@ -178,11 +178,15 @@ pub struct StrongSwan {
 impl StrongSwan {
     /// Starts charon in the gateway of a side, loads the configuration and waits until it answers.
     pub fn start(lab: &Lab, side: Side, config: &StrongSwanConfig) -> Result<Self> {
-        Self::start_with_file(lab, side, &config.to_conf(side))
+        Self::launch(lab, side, &config.to_conf(side), &config.daemon)
     }
 
     /// The same with any text as swanctl.conf, of one connection.
     pub fn start_with_file(lab: &Lab, side: Side, text: &str) -> Result<Self> {
+        Self::launch(lab, side, text, &[])
+    }
+
+    fn launch(lab: &Lab, side: Side, text: &str, daemon: &[String]) -> Result<Self> {
         let directory = lab.directory().join(match side {
             Side::A => "swan-a",
             Side::B => "swan-b",
@@ -193,7 +197,7 @@ impl StrongSwan {
         }
         fs::write(
             directory.join("strongswan.conf"),
-            strongswan_conf(&directory, &config.daemon),
+            strongswan_conf(&directory, daemon),
         )?;
         // A charon that was killed leaves its socket behind.
         fs::remove_file(directory.join("vici")).ok();

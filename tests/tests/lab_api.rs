@@ -1,5 +1,6 @@
 //! The product's quick start, driven by the real clients of its API, ending with a ping through the tunnel to a strongSwan that was
 //! configured with the downloaded file and nothing else.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -90,7 +90,7 @@ impl Rows<'_> {
         let mut statement = self
             .connection
             .prepare_cached(&format!("{TUNNEL} ORDER BY number"))?;
-        let rows = statement.query_map([], |row| tunnel(row))?;
+        let rows = statement.query_map([], tunnel)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -186,7 +186,7 @@ pub(super) fn monitor(context: &Context<'_>) -> Result<Value, Refusal> {
     };
     let end = time("endtime")?.unwrap_or(context.now);
     let start = time("starttime")?
-        .unwrap_or(end.plus_seconds(-DAY))
+        .unwrap_or_else(|| end.plus_seconds(-DAY))
         .max(end.plus_seconds(-2 * DAY));
     if start > end {
         return Err(Refusal::parameter("starttime is before endtime"));
