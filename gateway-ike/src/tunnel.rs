@@ -32,6 +32,8 @@ pub(crate) struct Tunnel {
     pub(crate) wanted: BTreeMap<SelectorPair, Want>,
     /// Established IKE SAs in the order in which they were established. The last one carries what is new.
     pub(crate) established: Vec<SaKey>,
+    /// IKE SAs that the peer has deleted and that wait for what it says besides. They are up until they end.
+    pub(crate) closing: Vec<SaKey>,
     /// The IKE SA that we are initiating.
     pub(crate) initiating: Option<SaKey>,
     /// When the peer last proved to be there, by IKE or ESP.
@@ -50,6 +52,7 @@ impl Tunnel {
             children: Children::default(),
             wanted: BTreeMap::new(),
             established: Vec::new(),
+            closing: Vec::new(),
             initiating: None,
             heard: now,
             restarting: BTreeSet::new(),

@@ -77,7 +77,7 @@ impl Endpoint {
             for want in sa.wants() {
                 tunnel.wanted.insert(want.selectors, want);
             }
-            let last = tunnel.established.is_empty();
+            let last = tunnel.established.is_empty() && tunnel.closing.is_empty();
             self.outbox.event(Event::IkeDown {
                 connection: sa.connection,
                 spis: (sa.spis.initiator, sa.spis.responder),
@@ -157,6 +157,7 @@ impl Endpoint {
         }
         if let Some(tunnel) = self.tunnels.get_mut(&sa.connection) {
             tunnel.established.retain(|other| *other != key);
+            tunnel.closing.retain(|other| *other != key);
             if tunnel.initiating == Some(key) {
                 tunnel.initiating = None;
             }

@@ -215,7 +215,7 @@ impl Endpoint {
         });
         if tunnel.established.len() == 1 && !tunnel.children.is_empty() {
             // A peer that ends the tunnel deletes its Child SAs too, and the network may have turned the two around.
-            tunnel.established.clear();
+            tunnel.closing.append(&mut tunnel.established);
             if let Some(isakmp) = self.sas.get_mut(&ended).and_then(|sa| sa.v1_mut()) {
                 isakmp.closing = true;
             }
