@@ -70,6 +70,35 @@ fn every_kind_of_identity_is_recognised() {
     }
 }
 
+/// V1: the answer may be half as large again as the message. Long hashes and identities meet that limit: the answer then goes without
+/// what it can do without, and an operator is told when that is not enough.
+#[test]
+fn an_answer_that_would_be_too_large_does_without_what_it_can_or_is_explained() {
+    let (mut shortened, mut refused) = (0, 0);
+    for len in (1..=250).step_by(3) {
+        let mut setup = aggressive().both(|side| {
+            side.ike = vec![ike(Encryption::Aes128Cbc, Hash::Sha2_512, DhGroup::Modp768)];
+        });
+        setup.b.local_id = Identity::KeyId(vec![7; len]);
+        setup.a.peer_id = setup.b.local_id.clone();
+        let mut pair = setup.start();
+        pair.initiate(End::A);
+        pair.run_for(SECOND);
+        let answer = pair.sent.iter().find(|(_, from, _)| *from == End::B);
+        if let Some((_, _, answer)) = answer {
+            assert!(answer.len() * 2 <= pair.sent[0].2.len() * 3, "{len}");
+            pair.assert_up(1);
+            let fragmentation = [0x40, 0x48, 0xb7, 0xd5];
+            shortened += usize::from(!answer.windows(4).any(|octets| octets == fragmentation));
+        } else {
+            refused += 1;
+            let codes: Vec<_> = pair.b.failures.iter().map(|diagnosis| diagnosis.code).collect();
+            assert_eq!(codes, [Code::ExchangeRefused], "{len}: {:#?}", pair.b.log);
+        }
+    }
+    assert!(shortened > 0 && refused > 0, "{shortened} {refused}");
+}
+
 #[test]
 fn only_proposals_with_the_group_of_the_best_are_offered() {
     let mut setup = aggressive();

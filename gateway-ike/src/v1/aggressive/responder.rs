@@ -1,8 +1,9 @@
 //! Our side of Aggressive Mode as responder.
 
 use crate::crypto::{KeyExchangeDone, KeyExchangeJob, RandomSource};
+use crate::diagnosis::{Code, Diagnosis};
 use crate::wire::v1::{Message, NotifyType, Payload, Protection};
-use crate::wire::{Flags, Header, IkeSpi, PayloadType};
+use crate::wire::{Flags, Header, IkeSpi, PayloadType, vendor};
 
 use super::super::Refusal;
 use super::super::jobs;
@@ -134,11 +135,16 @@ impl Responding {
                 numbering, hash, self.spis, cx.path, fake, cx.rng,
             ));
         }
-        let datagram = message(self.spis).payloads(&payloads)?.clear()?;
+        let spis = self.spis;
+        let write = |payloads: &[Payload]| message(spis).payloads(payloads)?.clear();
+        let mut datagram = write(&payloads)?;
         if datagram.len() > self.max_len {
-            return Err(Refusal::Drop(
-                "an answer that would be much larger than the message",
-            ));
+            // The peer then sends whole messages, as it would to anybody.
+            payloads.retain(|payload| !announces_fragmentation(payload));
+            datagram = write(&payloads)?;
+        }
+        if datagram.len() > self.max_len {
+            return Err(Refusal::Report(too_large(datagram.len(), self.max_len), None));
         }
         let step = AwaitProof {
             unproven,
@@ -146,6 +152,20 @@ impl Responding {
         };
         Ok((step, datagram))
     }
+}
+
+fn announces_fragmentation(payload: &Payload) -> bool {
+    matches!(payload, Payload::VendorId(id) if id.starts_with(&vendor::FRAGMENTATION))
+}
+
+/// Message 1 leaves no room for our answer.
+fn too_large(len: usize, max_len: usize) -> Diagnosis {
+    Diagnosis::new(
+        Code::ExchangeRefused,
+        format!("our aggressive mode message 2 would have {len} octets"),
+        format!("peer's message 1 allows an answer of {max_len} octets, half as large again as itself"),
+        "set both sides to ike.mode = \"main\", or to a shorter ike.local_id or another ike.authentication",
+    )
 }
 
 impl AwaitProof {
