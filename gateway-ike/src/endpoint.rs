@@ -288,6 +288,7 @@ impl Endpoint {
         let half_open = self.sas.values().filter(|sa| sa.up.is_none()).count();
         Totals {
             half_open: half_open.try_into().unwrap_or(u64::MAX),
+            queued_jobs: self.jobs.waiting().try_into().unwrap_or(u64::MAX),
             ..self.totals
         }
     }

@@ -181,6 +181,8 @@ pub struct Totals {
     pub retransmits: u64,
     /// Phase 1 negotiations that are not finished.
     pub half_open: u64,
+    /// Key exchanges that the driver has not taken.
+    pub queued_jobs: u64,
 }
 
 /// An IKE SA for status.

@@ -87,6 +87,11 @@ impl<K: Copy> Jobs<K> {
         }
     }
 
+    /// Jobs that wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.trusted.len() + self.unproven.len()
+    }
+
     /// A job that was polled is done: whose was it? `None` when nobody waits for that number.
     pub(crate) fn done(&mut self, id: JobId) -> Option<K> {
         self.under_way.remove(&id)
@@ -113,12 +118,14 @@ mod tests {
         ] {
             jobs.push(urgency, owner, job()).unwrap();
         }
+        assert_eq!(jobs.waiting(), 4);
         let order: Vec<char> = std::iter::from_fn(|| {
             let (id, _) = jobs.poll(|_| true)?;
             jobs.done(id)
         })
         .collect();
         assert_eq!(order, ['b', 'd', 'a', 'c']);
+        assert_eq!(jobs.waiting(), 0);
     }
 
     #[test]

@@ -352,28 +352,18 @@ impl V2Sa {
 
     /// What we are negotiating Child SAs for.
     pub(crate) fn wants(&self) -> Option<Want> {
-        match &self.stage {
-            Stage::AuthSent(step) => Some(step.want),
-            Stage::Established(established) => established.asked().map(|asked| asked.want),
-            Stage::InitGenerating(_)
-            | Stage::InitSent(_)
-            | Stage::InitAgreeing(_)
-            | Stage::IntermediateGenerating(_)
-            | Stage::IntermediateSent(_)
-            | Stage::IntermediateAgreeing(_)
-            | Stage::InitResponding(_)
-            | Stage::AwaitIntermediate(_)
-            | Stage::IntermediateResponding(_)
-            | Stage::AwaitAuth(_)
-            | Stage::Ended => None,
-        }
+        self.negotiated_child().map(|(want, _)| want)
     }
 
     /// The inbound SPI that is reserved for a Child SA under way.
     pub(crate) fn reserved_spi(&self) -> Option<Spi> {
+        self.negotiated_child().map(|(_, spi)| spi)
+    }
+
+    fn negotiated_child(&self) -> Option<(Want, Spi)> {
         match &self.stage {
-            Stage::AuthSent(step) => Some(step.spi),
-            Stage::Established(established) => established.asked().map(|asked| asked.spi),
+            Stage::AuthSent(step) => Some((step.want, step.spi)),
+            Stage::Established(established) => established.asked().map(|asked| (asked.want, asked.spi)),
             Stage::InitGenerating(_)
             | Stage::InitSent(_)
             | Stage::InitAgreeing(_)

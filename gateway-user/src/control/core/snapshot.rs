@@ -138,7 +138,7 @@ impl<F: Fabric> Core<F> {
             dropped_datagrams: totals.dropped_datagrams,
             unknown_peers: self.unknown_peers,
             send_errors: 0,
-            queued_jobs: 0,
+            queued_jobs: totals.queued_jobs,
             failures: Code::ALL
                 .iter()
                 .map(|code| {
