@@ -42,7 +42,15 @@ pub fn customer_address(text: &str) -> Result<Ipv4Addr, Error> {
         .trim()
         .parse()
         .map_err(|_not_an_address| Error::invalid(FIELD, text, "is an IPv4 address such as 202.108.22.5"))?;
-    let rule = match address.octets() {
+    customer_host(address).map_err(|rule| Error::invalid(FIELD, address, rule))
+}
+
+/// Whether an address can be a customer gateway's, by the classes that cannot.
+///
+/// # Errors
+/// The rule.
+pub fn customer_host(address: Ipv4Addr) -> Result<Ipv4Addr, &'static str> {
+    Err(match address.octets() {
         [0, ..] => "starts with 0: such an address means \"this network\"",
         [224..=255, ..] => {
             "starts with 224 or more: multicast and reserved addresses cannot be a customer gateway"
@@ -56,8 +64,7 @@ pub fn customer_address(text: &str) -> Result<Ipv4Addr, Error> {
         [192..=223, _, _, 0] => "is a class C network address (x.y.z.0), not a host",
         [192..=223, _, _, 255] => "is a class C broadcast address (x.y.z.255), not a host",
         _ => return Ok(address),
-    };
-    Err(Error::invalid(FIELD, address, rule))
+    })
 }
 
 /// Reads a range. Host bits are cleared, as the API's own examples have them set.
