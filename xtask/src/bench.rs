@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if !missing.is_empty() && subjects.iter().any(|subject| *subject != Subject::Esp) {
         bail!("benchmarks cannot run here:\n  - {}", missing.join("\n  - "));
     }
-    setup::install_missing()?;
+    setup::install_for_lab()?;
     let mut all = Vec::new();
     for subject in subjects {
         let rows = match subject {

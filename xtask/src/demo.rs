@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if !missing.is_empty() {
         bail!("the demo cannot run here:\n  - {}", missing.join("\n  - "));
     }
-    setup::install_missing()?;
+    setup::install_for_lab()?;
     shell::step("building the gateway", || {
         cargo::build_gateway(&cargo::metadata()?)
     })?;

@@ -29,8 +29,8 @@ pub(crate) fn run() -> Result<Outcome> {
     })
 }
 
-/// Installs what is missing and returns its names.
-pub(crate) fn install_missing() -> Result<Vec<String>> {
+/// Installs what is missing for building and for the lab, and returns its names.
+pub(crate) fn install_for_lab() -> Result<Vec<String>> {
     let mut installed = build_tools()?;
     let packages = missing_packages();
     if !packages.is_empty() {
@@ -39,6 +39,12 @@ pub(crate) fn install_missing() -> Result<Vec<String>> {
         })?;
         installed.extend(packages.iter().map(|&package| package.to_owned()));
     }
+    Ok(installed)
+}
+
+/// The same with what only tests use, from PyPI.
+pub(crate) fn install_missing() -> Result<Vec<String>> {
+    let mut installed = install_for_lab()?;
     if !has_scapy() {
         shell::step(
             "installing scapy, the second opinion on ESP packets, below target/",
