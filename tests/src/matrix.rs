@@ -335,7 +335,7 @@ const INTRODUCTION: &str = "\
 
 `cargo xtask test --tier interop --write` makes this page from the table in `tests/src/matrix.rs` after every row of it was run. The peer is
 strongSwan 5.9.8 of Debian 12. In each row the tunnel comes up from each end in turn, the algorithms in use are compared with those of the row,
-and pings pass in both directions; with IKEv2 and PFS the Child SA is rekeyed and used again, because its first keys come from IKE_AUTH.
+and pings pass in both directions. IKEv2 has no rows: it has been tested between two engines of our own only.
 The run fails when a row does what this page does not say, and `cargo xtask tidy` when the page and the table differ.
 
 Rekeys under load, dead peers, NATs, restarts, refusals with their diagnosis and ike-scan as a foreign initiator are tests of their own:

@@ -90,12 +90,11 @@ fn a_peer_that_asks_whether_we_are_there_is_told() {
         let agent = Agent::start(&lab, Side::A, &config).unwrap();
         bring_up(&lab, Side::A).unwrap();
         let before = agent.status().unwrap().tunnel(TUNNEL).unwrap().spis();
-        // Longer than the peer waits for an answer.
-        thread::sleep(Duration::from_secs(6));
-        assert!(
-            peer.log().contains("DPD request") || peer.log().contains("sending DPD"),
-            "{exchange:?}"
-        );
+        // One more than the peer sends before it gives up on one that does not answer.
+        wait::until("the peer to ask four times", Duration::from_secs(20), || {
+            (peer.log().matches("sending DPD request").count() >= 4).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{exchange:?}: {error}\n{}", peer.log()));
         let after = agent.status().unwrap().tunnel(TUNNEL).unwrap().spis();
         assert_eq!((peer.installed().unwrap(), after), (1, before), "{exchange:?}");
     }
