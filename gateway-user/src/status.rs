@@ -176,8 +176,12 @@ pub struct TunnelStatus {
     pub mss_clamped: u64,
     /// ICMP "fragmentation needed" sent to the VPC.
     pub icmp_too_big_sent: u64,
+    /// ICMP "time exceeded" sent to the VPC.
+    pub icmp_time_exceeded_sent: u64,
     /// Packets fragmented before sealing.
     pub fragmented: u64,
+    /// Octets of the longest inner packet, as last sealed; `None` before the first.
+    pub mtu: Option<u32>,
     /// Finished negotiations by exchange (`ike`, `child`) and whether they were rekeys.
     pub negotiations: NegotiationCounts,
     /// The timeline, oldest first. Only in the status of one tunnel; empty in that of all.

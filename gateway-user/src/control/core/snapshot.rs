@@ -229,7 +229,13 @@ impl<F: Fabric> Core<F> {
             diagnoses,
             mss_clamped: since(|counters| counters.mss_clamped),
             icmp_too_big_sent: since(|counters| counters.icmp_too_big_sent),
+            icmp_time_exceeded_sent: since(|counters| counters.icmp_time_exceeded_sent),
             fragmented: since(|counters| counters.fragmented),
+            mtu: index
+                .tunnels
+                .get(&number)
+                .map(|counters| counters.mtu)
+                .filter(|&mtu| mtu != 0),
             negotiations: tunnel.negotiations,
             events: Vec::new(),
         }

@@ -16,6 +16,8 @@ fn snapshot() -> Status {
         state: TunnelState::Up,
         bytes_out: 1428,
         packets_out: 1,
+        mtu: Some(1438),
+        icmp_time_exceeded_sent: 4,
         dropped: BTreeMap::from([("replay".to_owned(), 5), ("mtu".to_owned(), 2)]),
         dropped_out: BTreeMap::from([("mtu".to_owned(), 2)]),
         failures: BTreeMap::from([("psk_mismatch".to_owned(), 3)]),
@@ -56,6 +58,8 @@ fn every_configured_tunnel_has_its_series_even_when_it_is_down() {
         r#"ipsecgw_tunnel_state{phase="child",state="up",tunnel="up"} 1"#,
         r#"ipsecgw_tunnel_bytes_total{direction="out",tunnel="down"} 0"#,
         r#"ipsecgw_tunnel_bytes_total{direction="out",tunnel="up"} 1428"#,
+        r#"ipsecgw_tunnel_mtu_bytes{tunnel="up"} 1438"#,
+        r#"ipsecgw_tunnel_icmp_time_exceeded_sent_total{tunnel="up"} 4"#,
         r#"ipsecgw_tunnel_child_sas{tunnel="up"} 1"#,
         r#"ipsecgw_tunnel_child_sas_expected{tunnel="down"} 2"#,
     ] {

@@ -135,6 +135,16 @@ pub(super) fn traffic(page: &mut Families, tunnels: &[TunnelStatus]) {
         "Senders in the VPC that were told the MTU of the tunnel.",
         &["tunnel"],
     );
+    let mut time_exceeded = Family::counter(
+        "ipsecgw_tunnel_icmp_time_exceeded_sent_total",
+        "Senders in the VPC that were told that a TTL ended here.",
+        &["tunnel"],
+    );
+    let mut mtu = Family::gauge(
+        "ipsecgw_tunnel_mtu_bytes",
+        "Octets of the longest inner packet that the tunnel carries in one piece; no series before the first packet.",
+        &["tunnel"],
+    );
     let mut fragmented = Family::counter(
         "ipsecgw_tunnel_fragmented_packets_total",
         "Packets that were fragmented before sealing.",
@@ -153,11 +163,24 @@ pub(super) fn traffic(page: &mut Families, tunnels: &[TunnelStatus]) {
         }
         clamped.add(&[id], tunnel.mss_clamped);
         too_big.add(&[id], tunnel.icmp_too_big_sent);
+        time_exceeded.add(&[id], tunnel.icmp_time_exceeded_sent);
         fragmented.add(&[id], tunnel.fragmented);
+        if let Some(octets) = tunnel.mtu {
+            mtu.add(&[id], octets.into());
+        }
     }
-    [bytes, packets, dropped, clamped, too_big, fragmented]
-        .into_iter()
-        .for_each(|family| page.push(family));
+    [
+        bytes,
+        packets,
+        dropped,
+        clamped,
+        too_big,
+        time_exceeded,
+        fragmented,
+        mtu,
+    ]
+    .into_iter()
+    .for_each(|family| page.push(family));
 }
 
 /// Phase 1 of a tunnel, derived from what the whole tunnel is and whether it has an IKE SA.
