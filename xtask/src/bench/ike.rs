@@ -6,10 +6,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use gateway_tests::matrix::Exchange;
 use gateway_tests::{Agent, Config, Lab, Side, StrongSwan, StrongSwanConfig};
 
-use super::Row;
 use super::lab::median;
+use super::{Row, row};
 use crate::{cargo, shell};
 
 /// Turns of both responders.
@@ -17,10 +18,44 @@ const ROUNDS: usize = 5;
 /// Tunnels of one turn.
 const TUNNELS: u32 = 40;
 
-/// Name, proposal in strongSwan's words, group.
-const KINDS: [(&str, &str, u16); 2] = [
-    ("ikev1 main mode modp1024", "aes128-sha1-modp1024", 2),
-    ("ikev1 main mode modp2048", "aes128-sha1-modp2048", 14),
+/// Time in which a responder without work is looked at.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// What a tunnel negotiates.
+struct Kind {
+    name: &'static str,
+    exchange: Exchange,
+    /// In strongSwan's words.
+    proposal: &'static str,
+    /// The group of the proposal.
+    group: u16,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "ikev1 main mode modp1024",
+        exchange: Exchange::Main,
+        proposal: "aes128-sha1-modp1024",
+        group: 2,
+    },
+    Kind {
+        name: "ikev1 main mode modp2048",
+        exchange: Exchange::Main,
+        proposal: "aes128-sha1-modp2048",
+        group: 14,
+    },
+    Kind {
+        name: "ikev2 modp2048",
+        exchange: Exchange::V2,
+        proposal: "aes128-sha1-modp2048",
+        group: 14,
+    },
+    Kind {
+        name: "ikev2 x25519",
+        exchange: Exchange::V2,
+        proposal: "aes128-sha1-x25519",
+        group: 31,
+    },
 ];
 
 /// A lab with an initiator and a responder whose processor time can be read.
@@ -36,8 +71,9 @@ pub(super) fn rows() -> Result<Vec<Row>> {
         cargo::build_gateway(&cargo::metadata()?)
     })?;
     let mut rows = Vec::new();
-    for (name, proposal, group) in KINDS {
-        let (ours, theirs) = measure(name, proposal, group)?;
+    for kind in KINDS {
+        let name = kind.name;
+        let (ours, theirs) = measure(&kind)?;
         let ratios: Vec<f64> = ours
             .iter()
             .zip(&theirs)
@@ -47,21 +83,23 @@ pub(super) fn rows() -> Result<Vec<Row>> {
         rows.push(Row {
             against: Some(other.clone()),
             ratio: Some(median(&ratios)),
-            ..row(format!("over the wire, ours as responder, {name}"), &ours)
+            ..row(format!("over the wire, ours as responder, {name}"), "µs", &ours)
         });
-        rows.push(row(other, &theirs));
+        rows.push(row(other, "µs", &theirs));
     }
     Ok(rows)
 }
 
 /// Microseconds of a handshake, ours and charon's, round by round.
-fn measure(name: &str, proposal: &str, group: u16) -> Result<(Vec<f64>, Vec<f64>)> {
+fn measure(kind: &Kind) -> Result<(Vec<f64>, Vec<f64>)> {
     let config = |side| StrongSwanConfig {
-        ike: proposal.to_owned(),
-        ..StrongSwanConfig::new(side)
+        ike: kind.proposal.to_owned(),
+        ..StrongSwanConfig::new(side).speaking(kind.exchange)
     };
     let lab = Lab::new()?;
-    let gateway = Config::new(&lab, Side::B).tunnels(|tunnel| tunnel.ike.dh_group = Some(group));
+    let gateway = Config::new(&lab, Side::B)
+        .speaking(kind.exchange)
+        .tunnels(|tunnel| tunnel.ike.dh_group = Some(kind.group));
     let mut ours = Pair {
         initiator: StrongSwan::start(&lab, Side::A, &config(Side::A))?,
         responder: Agent::start(&lab, Side::B, &gateway)?,
@@ -75,7 +113,7 @@ fn measure(name: &str, proposal: &str, group: u16) -> Result<(Vec<f64>, Vec<f64>
     };
     let mut figures = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        shell::step(&format!("{name}, round {round} of {ROUNDS}"), || {
+        shell::step(&format!("{}, round {round} of {ROUNDS}", kind.name), || {
             let pair = &mut ours;
             figures
                 .0
@@ -98,20 +136,10 @@ fn turn(initiator: &StrongSwan, mut cpu_time: impl FnMut() -> Result<Duration>) 
     }
     let busy = cpu_time()?.saturating_sub(before);
     let took = begin.elapsed();
-    let idle = cpu_time()?;
-    std::thread::sleep(took);
-    let idle = cpu_time()?.saturating_sub(idle);
+    let before = cpu_time()?;
+    std::thread::sleep(IDLE);
+    let idle = cpu_time()?
+        .saturating_sub(before)
+        .mul_f64(took.div_duration_f64(IDLE));
     Ok(busy.saturating_sub(idle).as_secs_f64() * 1e6 / f64::from(TUNNELS))
-}
-
-fn row(name: String, values: &[f64]) -> Row {
-    Row {
-        name,
-        unit: "µs".to_owned(),
-        value: median(values),
-        min: values.iter().copied().fold(f64::INFINITY, f64::min),
-        max: values.iter().copied().fold(0.0, f64::max),
-        against: None,
-        ratio: None,
-    }
 }

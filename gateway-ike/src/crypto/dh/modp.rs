@@ -1,5 +1,6 @@
 //! The MODP groups (RFC 2409 section 6, RFC 3526, RFC 5114).
 
+mod fixed_base;
 mod power;
 pub(super) mod primes;
 
@@ -8,6 +9,7 @@ use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
 use super::DhError;
+use fixed_base::FixedBase;
 use power::Modulus;
 
 /// Octets of a private exponent, in every group.
@@ -21,7 +23,7 @@ pub(super) const EXPONENT_LEN: usize = 32;
 pub(super) struct Modp {
     modulus: Modulus,
     p_minus_1: Vec<u8>,
-    generator: Vec<u8>,
+    generator: FixedBase,
     /// Order of the subgroup, where it is not (p-1)/2.
     order: Option<[u8; 32]>,
 }
@@ -34,36 +36,32 @@ pub(super) static MODP_3072: LazyLock<Modp> = LazyLock::new(|| Modp::safe_prime(
 pub(super) static MODP_4096: LazyLock<Modp> = LazyLock::new(|| Modp::safe_prime(&primes::P4096));
 pub(super) static MODP_6144: LazyLock<Modp> = LazyLock::new(|| Modp::safe_prime(&primes::P6144));
 pub(super) static MODP_8192: LazyLock<Modp> = LazyLock::new(|| Modp::safe_prime(&primes::P8192));
-pub(super) static MODP_2048_256: LazyLock<Modp> = LazyLock::new(|| {
-    Modp::new(
-        &primes::P2048_256,
-        primes::G2048_256.to_vec(),
-        Some(primes::Q2048_256),
-    )
-});
+pub(super) static MODP_2048_256: LazyLock<Modp> =
+    LazyLock::new(|| Modp::new(&primes::P2048_256, &primes::G2048_256, Some(primes::Q2048_256)));
 
 impl Modp {
     fn safe_prime(prime: &[u8]) -> Self {
-        Self::new(prime, vec![2], None)
+        Self::new(prime, &[2], None)
     }
 
-    fn new(prime: &[u8], generator: Vec<u8>, order: Option<[u8; 32]>) -> Self {
+    fn new(prime: &[u8], generator: &[u8], order: Option<[u8; 32]>) -> Self {
         let mut p_minus_1 = prime.to_vec();
         if let Some(last) = p_minus_1.last_mut() {
             // The prime is odd.
             *last ^= 1;
         }
+        let modulus = Modulus::new(prime);
         Self {
-            modulus: Modulus::new(prime),
+            generator: FixedBase::new(&modulus, generator),
+            modulus,
             p_minus_1,
-            generator,
             order,
         }
     }
 
-    /// `g^private`
+    /// `g^private`. `private` has [`EXPONENT_LEN`] octets.
     pub(super) fn public(&self, private: &[u8]) -> Vec<u8> {
-        self.modulus.power(&self.generator, private).to_vec()
+        self.generator.power(&self.modulus, private).to_vec()
     }
 
     /// Whether `peer`, of the length of the group, is neither 0, 1, p-1 nor beyond (RFC 6989 section 2.1).

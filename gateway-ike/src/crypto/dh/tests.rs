@@ -176,6 +176,35 @@ fn powers_match_those_of_another_library() {
 }
 
 #[test]
+fn powers_of_the_generator_are_those_of_any_base() {
+    let two = |len: usize| [vec![0; len - 1], vec![2]].concat();
+    let mut one = [0; modp::EXPONENT_LEN];
+    one[modp::EXPONENT_LEN - 1] = 1;
+    let counting = *b"0123456789abcdefghijklmnopqrstuv";
+    for (group, generator) in [
+        (&*modp::MODP_768, two(96)),
+        (&*modp::MODP_1024, two(128)),
+        (&*modp::MODP_1536, two(192)),
+        (&*modp::MODP_2048, two(256)),
+        (&*modp::MODP_3072, two(384)),
+        (&*modp::MODP_4096, two(512)),
+        (&*modp::MODP_6144, two(768)),
+        (&*modp::MODP_8192, two(1024)),
+        (&*modp::MODP_2048_256, modp::primes::G2048_256.to_vec()),
+    ] {
+        for exponent in [one, [0xff; 32], [0x80; 32], [0x0f; 32], counting] {
+            let any_base = group.agree(&exponent, &generator).unwrap();
+            assert_eq!(
+                group.public(&exponent),
+                *any_base,
+                "{} {exponent:02x?}",
+                generator.len()
+            );
+        }
+    }
+}
+
+#[test]
 fn a_shared_secret_keeps_its_leading_zeros() {
     // With this exponent the secret has 760 bits, found by trial.
     let peer = Fixed(|at| match at {
@@ -209,7 +238,7 @@ fn check_refused(group: DhGroup, public: &[u8], error: DhError) {
 
 /// P8 of the attack catalogue: CVE-2023-41913.
 #[test]
-fn public_values_of_another_length_are_refused() {
+fn p8_public_values_of_another_length_are_refused() {
     for group in DhGroup::ALL {
         let expected = group.public_len();
         for len in [0, 1, expected - 1, expected + 1, 65_535] {
@@ -236,7 +265,7 @@ fn public_values_of_another_length_are_refused() {
 
 /// P8: CVE-2015-3240; RFC 6989 section 2.1.
 #[test]
-fn degenerate_public_values_are_refused() {
+fn p8_degenerate_public_values_are_refused() {
     let groups: [(DhGroup, &[u8]); 9] = [
         (DhGroup::Modp768, &modp::primes::P768),
         (DhGroup::Modp1024, &modp::primes::P1024),
@@ -272,7 +301,7 @@ fn degenerate_public_values_are_refused() {
 
 /// P8: not on the curve, infinity, on the twist, compressed, coordinates beyond the prime.
 #[test]
-fn what_is_no_point_of_the_curve_is_refused() {
+fn p8_what_is_no_point_of_the_curve_is_refused() {
     for group in [DhGroup::Ecp256, DhGroup::Ecp384, DhGroup::Ecp521] {
         let len = group.public_len();
         let (_, good) = DhPrivate::generate(group, &mut counting());
@@ -299,7 +328,7 @@ fn what_is_no_point_of_the_curve_is_refused() {
 
 /// P8, RFC 8031 section 2.3: points whose order divides 8, with and without the unused bit, and their other encodings.
 #[test]
-fn points_of_small_order_are_refused() {
+fn p8_points_of_small_order_are_refused() {
     let small = [
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",
@@ -361,7 +390,7 @@ fn a_dead_random_source_still_gives_private_values_of_the_group() {
 
 /// P8: CVE-2014-9221, an internal group number accepted from the wire.
 #[test]
-fn only_implemented_group_numbers_exist() {
+fn p8_only_implemented_group_numbers_exist() {
     let found: Vec<u16> = (0..=70_000)
         .filter_map(DhGroup::from_number)
         .map(DhGroup::number)
