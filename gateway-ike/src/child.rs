@@ -1,7 +1,8 @@
 //! The Child SAs of one tunnel: which exist, which one is in use, which are only kept for packets in flight.
 //!
 //! IKEv1 has no message that says "this SA replaces that one", and both ends may negotiate at once, so the rule is by age: of the
-//! Child SAs with the same selectors the newest confirmed one seals, and all of them open until they end.
+//! Child SAs with the same selectors the newest confirmed one seals, and all of them open until they end. Where both versions of a
+//! collision are known to both ends, they agree on one that yields to the others whatever its age.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -39,6 +40,10 @@ pub(crate) struct Child {
     pub(crate) initiator: bool,
     /// The Child SA that this one was negotiated to replace.
     pub(crate) replaces: Option<ChildId>,
+    /// Made at the same time as one that both ends prefer: it seals only while there is no other.
+    pub(crate) yields: bool,
+    /// Whether its end was agreed on, or was asked for.
+    pub(crate) ending: bool,
     /// Whether the peer was seen to seal with this one.
     pub(crate) inbound_used: bool,
     pub(crate) installed_at: Instant,
@@ -109,6 +114,13 @@ impl Children {
         self.by_id.get_mut(&id)
     }
 
+    /// The Child SAs of an IKE SA yield to those of another.
+    pub(crate) fn yield_all_of(&mut self, ike: SaKey) {
+        for child in self.by_id.values_mut().filter(|child| child.ike == ike) {
+            child.yields = true;
+        }
+    }
+
     /// An IKE SA takes over what another has negotiated.
     pub(crate) fn move_to(&mut self, old: SaKey, new: SaKey) {
         for child in self.by_id.values_mut().filter(|child| child.ike == old) {
@@ -143,12 +155,11 @@ impl Children {
             .last()
     }
 
-    /// The Child SA for exactly these selectors that we negotiated and that the peer is about to install.
-    pub(crate) fn settling_for(&self, selectors: SelectorPair) -> Option<ChildId> {
+    /// The Child SAs for exactly these selectors that do not seal yet.
+    pub(crate) fn unconfirmed_for(&self, selectors: SelectorPair) -> impl Iterator<Item = ChildId> {
         self.iter()
-            .filter(|(_, child)| child.has(selectors) && child.usage == Use::Unconfirmed && child.initiator)
+            .filter(move |(_, child)| child.has(selectors) && child.usage == Use::Unconfirmed)
             .map(|(id, _)| id)
-            .last()
     }
 
     /// The Child SA whose outbound SPI is `spi`.
@@ -199,16 +210,44 @@ impl Children {
         }
     }
 
-    /// Whether newer confirmed Child SAs serve everything that `id` serves.
+    /// The Child SA in use ends. Returns the best of those that can take over: one that waits for its proof or, with `left_too`, one
+    /// that was left. It is to be confirmed.
+    pub(crate) fn stand_in_for(&mut self, id: ChildId, left_too: bool) -> Option<ChildId> {
+        let old = self.find(id).filter(|child| child.usage == Use::Current)?;
+        let stand_in = self
+            .iter()
+            .filter(|(_, child)| !child.ending && child.overlaps(old))
+            .filter(|(_, child)| match child.usage {
+                Use::Unconfirmed => true,
+                Use::Current => false,
+                Use::Superseded => left_too,
+            })
+            .max_by_key(|(other, child)| (!child.yields, child.usage == Use::Unconfirmed, *other))
+            .map(|(stand_in, _)| stand_in)?;
+        self.by_id.get_mut(&stand_in)?.usage = Use::Unconfirmed;
+        let old = self.by_id.get_mut(&id)?;
+        (old.usage, old.ending) = (Use::Superseded, true);
+        Some(stand_in)
+    }
+
+    /// Whether better confirmed Child SAs serve everything that `id` serves: newer ones, and any that do not yield to one that does.
     fn is_superseded(&self, id: ChildId) -> bool {
-        let newer = |selectors| {
-            self.by_id
-                .range(id..)
-                .skip(1)
-                .any(|(_, other)| other.has(selectors) && other.usage != Use::Unconfirmed)
+        let Some(child) = self.find(id) else { return false };
+        let better = |selectors| {
+            self.iter()
+                .filter(|(_, other)| other.has(selectors) && other.usage != Use::Unconfirmed)
+                .any(|(other_id, other)| !other.ending && (!other.yields, other_id) > (!child.yields, id))
         };
-        self.find(id)
-            .is_some_and(|child| child.serves.iter().all(|served| newer(served.selectors)))
+        child.serves.iter().all(|served| better(served.selectors))
+    }
+
+    /// The IKE SA on which the peer has asked for a Child SA with exactly these selectors that it has not proven yet to have.
+    pub(crate) fn answered_for(&self, selectors: SelectorPair) -> Option<SaKey> {
+        self.iter()
+            .filter(|(_, child)| child.has(selectors) && child.usage == Use::Unconfirmed)
+            .filter(|(_, child)| !child.initiator && !child.yields)
+            .map(|(_, child)| child.ike)
+            .last()
     }
 }
 
@@ -231,6 +270,8 @@ mod tests {
             usage: Use::Unconfirmed,
             initiator: false,
             replaces: None,
+            yields: false,
+            ending: false,
             inbound_used: false,
             installed_at: Instant::now(),
             rekey_at: Instant::now(),

@@ -87,6 +87,8 @@ enum Timer {
     QuickMode(SaKey, u32),
     /// IKEv2: send our request again; as responder of a set-up give up.
     V2Request(SaKey),
+    /// RFC 6311: ask the peer once more where its Message IDs go on.
+    V2Sync(SaKey),
     /// Authenticate anew.
     Reauth(SaKey),
     /// Negotiate a successor.
@@ -107,6 +109,8 @@ enum Timer {
     ChildSettle(ChildId),
     /// Negotiate a successor.
     ChildRekey(ChildId),
+    /// Negotiate a successor early, to see whether both ends mean the same PFS.
+    PfsProbe(ChildId),
     /// A successor is in use by both ends: tell the peer that this one is gone.
     ChildDelete(ChildId),
     /// End of the lifetime.
@@ -205,6 +209,13 @@ impl Endpoint {
         }
     }
 
+    /// This end has taken over from another member of its cluster, and its Message IDs may be old: asks the peer where they go on
+    /// (RFC 6311). Nothing else is asked until the peer has answered. False when the peer does not know of this, or no IKE SA under
+    /// IKEv2 is up.
+    pub fn synchronise(&mut self, now: Instant, id: ConnectionId) -> bool {
+        self.start_sync(now, id)
+    }
+
     /// Authenticated ESP of the peer came in: there is no need to ask whether it is there.
     pub fn note_inbound_traffic(&mut self, now: Instant, id: ConnectionId) {
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -215,6 +226,12 @@ impl Endpoint {
     /// The first authenticated ESP packet came in on a Child SA: the peer has its half and uses it.
     pub fn child_inbound_used(&mut self, now: Instant, child: ChildId) {
         self.on_child_inbound_used(now, child);
+    }
+
+    /// An authentic ESP packet of this Child SA, the newest so far, came from another UDP port (RFC 7296 section 2.23; RFC 3948): a NAT
+    /// moved the peer, and IKE, which shares the port with ESP, goes there too.
+    pub fn child_peer_port(&mut self, now: Instant, child: ChildId, port: u16) {
+        self.on_child_peer_port(now, child, port);
     }
 
     /// A datagram came in, without the non-ESP marker. `local.port()` is 500 or 4500.

@@ -129,6 +129,19 @@ pub enum Event {
         /// True when no other IKE SA of the tunnel is left.
         last: bool,
     },
+    /// We ask the peer for a Child SA whose inbound SPI will be this one. The peer may seal with it as soon as it has agreed, which is
+    /// before we have its answer and so the keys (RFC 7296 section 2.8): such packets wait for `InstallChild` or `ForgetInbound`.
+    ExpectInbound {
+        /// The tunnel.
+        connection: ConnectionId,
+        /// The SPI, at the tunnel's local address.
+        spi: Spi,
+    },
+    /// No Child SA will have this SPI. One that was never expected is nothing to worry about.
+    ForgetInbound {
+        /// The SPI.
+        spi: Spi,
+    },
     /// Install the inbound SA at once (the next transmit lets the peer use it). The outbound SA is kept until `UseOutbound`.
     InstallChild {
         /// Both directions.

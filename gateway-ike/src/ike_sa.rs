@@ -60,6 +60,8 @@ pub(crate) struct IkeSa {
     /// `None` until both ends are authenticated.
     pub(crate) up: Option<Up>,
     pub(crate) nat: NatSides,
+    /// Both ends initiated at once and prefer the other one: its Child SAs yield.
+    pub(crate) yields: bool,
     /// A failure that nobody has proven was reported; once is enough.
     pub(crate) reported: bool,
     pub(crate) state: State,

@@ -24,6 +24,8 @@ impl Outbox {
             Event::Note { .. } | Event::Failed { .. } => true,
             Event::IkeUp { .. }
             | Event::IkeDown { .. }
+            | Event::ExpectInbound { .. }
+            | Event::ForgetInbound { .. }
             | Event::InstallChild { .. }
             | Event::UseOutbound { .. }
             | Event::RemoveChild { .. }

@@ -40,6 +40,11 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
+    /// Whether `name` has a deadline.
+    pub(crate) fn is_set(&self, name: K) -> bool {
+        self.by_name.contains_key(&name)
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|&(at, _)| at)

@@ -13,6 +13,7 @@ pub(crate) mod ike_intermediate;
 pub(crate) mod ike_sa;
 pub(crate) mod ike_sa_init;
 pub mod keys;
+pub(crate) mod message_id_sync;
 pub mod nat_detection;
 pub mod proposal;
 pub(crate) mod refusal;

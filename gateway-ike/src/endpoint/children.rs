@@ -9,7 +9,6 @@ use crate::event::{ChildId, ChildSa, Event};
 use crate::ike_sa::SaKey;
 use crate::path::Path;
 use crate::v1::informational::delete_esp;
-use crate::v2::ike_sa::Task;
 use gateway_common::Spi;
 
 /// How long the peer has for installing its half of a Child SA after message 3, at least and at most, while packets wait for it.
@@ -29,7 +28,8 @@ impl Endpoint {
         initiator: bool,
     ) -> Option<ChildId> {
         let sa = self.sas.get(&key)?;
-        let (connection, path, encapsulation) = (sa.connection, sa.path, sa.encapsulation());
+        let (connection, path, encapsulation, yields) =
+            (sa.connection, sa.path, sa.encapsulation(), sa.yields);
         let rekey_at = self
             .config
             .rekey
@@ -48,6 +48,8 @@ impl Endpoint {
             usage: Use::Unconfirmed,
             initiator,
             replaces,
+            yields,
+            ending: false,
             inbound_used: false,
             installed_at: now,
             rekey_at,
@@ -74,6 +76,19 @@ impl Endpoint {
         });
         self.outbox.event(Event::InstallChild { child, replaces });
         Some(id)
+    }
+
+    /// Reserves the SPI of a Child SA that the next request asks for, until it is installed or [`Self::forget_inbound`].
+    pub(super) fn expect_inbound(&mut self, connection: ConnectionId, spi: Spi) {
+        self.inbound_spis.insert(spi);
+        self.outbox.event(Event::ExpectInbound { connection, spi });
+    }
+
+    /// Nothing came of a Child SA that would have had this SPI.
+    pub(super) fn forget_inbound(&mut self, spi: Spi) {
+        if self.inbound_spis.remove(&spi) {
+            self.outbox.event(Event::ForgetInbound { spi });
+        }
     }
 
     /// Message 3 is on its way. What is sealed before the peer has worked on it is lost, and no message says when that is, so a
@@ -146,6 +161,10 @@ impl Endpoint {
         }
         for old in confirmed.superseded {
             self.timers.clear(Timer::ChildRekey(old));
+            self.timers.clear(Timer::PfsProbe(old));
+        }
+        if confirmed.in_use {
+            self.probe_pfs(now, id);
         }
     }
 
@@ -188,7 +207,7 @@ impl Endpoint {
         };
         let (ike, inbound) = (child.ike, child.inbound);
         if self.is_v2_established(ike) {
-            return self.request(now, ike, Task::DeleteChild(id, inbound));
+            return self.ask_to_delete(now, ike, id);
         }
         if let Some(key) = tunnel.current_sa() {
             self.send_informational(key, |_| delete_esp(&[inbound]).collect());
@@ -204,6 +223,7 @@ impl Endpoint {
         for timer in [
             Timer::ChildSettle(id),
             Timer::ChildRekey(id),
+            Timer::PfsProbe(id),
             Timer::ChildDelete(id),
             Timer::ChildEnd(id),
         ] {

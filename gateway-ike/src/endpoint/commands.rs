@@ -52,7 +52,10 @@ impl Endpoint {
         let Some(&selectors) = tunnel.config.selectors.get(usize::from(pair.0)) else {
             return;
         };
-        if tunnel.config.may_initiate && tunnel.children.current(pair).is_none() {
+        if tunnel.children.current(pair).is_some() {
+            return;
+        }
+        if tunnel.config.may_initiate {
             self.want(
                 now,
                 id,
@@ -63,19 +66,35 @@ impl Endpoint {
                 },
             );
         }
+        self.prove_for(now, id, pair);
     }
 
     pub(super) fn on_rekey_child(&mut self, now: Instant, child: ChildId) {
         let Some(&connection) = self.child_owners.get(&child) else {
             return;
         };
-        let Some(tunnel) = self.tunnels.get(&connection) else {
+        if self
+            .tunnels
+            .get(&connection)
+            .is_some_and(|tunnel| tunnel.config.may_initiate)
+        {
+            self.renew_child(now, child);
+        }
+    }
+
+    /// Negotiates a successor of a Child SA, whoever may initiate.
+    pub(super) fn renew_child(&mut self, now: Instant, child: ChildId) {
+        let Some(&connection) = self.child_owners.get(&child) else {
             return;
         };
-        let Some(found) = tunnel.children.find(child) else {
+        let Some(found) = self
+            .tunnels
+            .get(&connection)
+            .and_then(|tunnel| tunnel.children.find(child))
+        else {
             return;
         };
-        if tunnel.config.may_initiate && found.usage == crate::child::Use::Current {
+        if found.usage == crate::child::Use::Current {
             let wants: Vec<_> = found
                 .serves
                 .iter()

@@ -139,6 +139,7 @@ impl Endpoint {
         for timer in [
             Timer::Phase1(key),
             Timer::V2Request(key),
+            Timer::V2Sync(key),
             Timer::Reauth(key),
             Timer::IkeRekey(key),
             Timer::IkeDelete(key),
@@ -148,7 +149,7 @@ impl Endpoint {
             self.timers.clear(timer);
         }
         if let Some(spi) = sa.v2().and_then(V2Sa::reserved_spi) {
-            self.inbound_spis.remove(&spi);
+            self.forget_inbound(spi);
         }
         if let Some(established) = sa.phase_2() {
             for &message_id in established.quick_modes.keys() {

@@ -1,11 +1,12 @@
 //! How IKE SAs of either version begin: who may try, what changes when one is established or fails to be.
 
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use super::{Endpoint, Timer};
-use crate::config::IkeVersion;
+use crate::config::{ConnectionId, IkeVersion};
 use crate::diagnosis::Diagnosis;
-use crate::event::Event;
+use crate::event::{ChildId, Event, UdpEncapsulation};
 use crate::ike_sa::{IkeSa, SaKey, Up};
 use crate::path::{NatSides, Path};
 
@@ -145,13 +146,45 @@ impl Endpoint {
         let Some(encapsulation) = sa.encapsulation() else {
             return;
         };
+        self.move_to(connection, older, path.peer, encapsulation);
+    }
+
+    /// ESP says that the NAT in front of the peer gave it another port.
+    pub(super) fn on_child_peer_port(&mut self, now: Instant, child: ChildId, port: u16) {
+        let Some(&connection) = self.child_owners.get(&child) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get_mut(&connection) else {
+            return;
+        };
+        tunnel.heard = tunnel.heard.max(now);
+        let keys = tunnel.established.clone();
+        let newest = keys.last().and_then(|key| self.sas.get(key));
+        let Some((mut peer, mut encapsulation)) =
+            newest.and_then(|sa| Some((sa.path.peer, sa.encapsulation()?)))
+        else {
+            return;
+        };
+        peer.set_port(port);
+        encapsulation.peer_port = port;
+        self.move_to(connection, &keys, peer, encapsulation);
+    }
+
+    /// Lets these IKE SAs send to where the peer is, and says so if one of them did not.
+    fn move_to(
+        &mut self,
+        connection: ConnectionId,
+        keys: &[SaKey],
+        peer: SocketAddrV4,
+        encapsulation: UdpEncapsulation,
+    ) {
         let mut moved = false;
-        for old in older {
-            if let Some(old) = self.sas.get_mut(old)
-                && old.encapsulation().is_some()
-                && old.path.peer != path.peer
+        for key in keys {
+            if let Some(sa) = self.sas.get_mut(key)
+                && sa.encapsulation().is_some()
+                && sa.path.peer != peer
             {
-                old.path = path;
+                sa.path.peer = peer;
                 moved = true;
             }
         }

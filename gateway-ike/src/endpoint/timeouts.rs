@@ -19,6 +19,7 @@ impl Endpoint {
                 Timer::Phase1(key) => self.on_phase_1_timer(now, key),
                 Timer::QuickMode(key, message_id) => self.on_quick_mode_timer(now, key, message_id),
                 Timer::V2Request(key) => self.on_v2_request_timer(now, key),
+                Timer::V2Sync(key) => self.send_sync(now, key),
                 Timer::Reauth(key) => self.on_reauth_timer(now, key),
                 Timer::Want(connection, pair) => self.on_initiate(now, connection, pair),
                 Timer::IkeRekey(key) => self.on_ike_rekey(now, key),
@@ -27,8 +28,9 @@ impl Endpoint {
                 Timer::Keepalive(key) => self.on_keepalive(now, key),
                 Timer::Dpd(connection) => self.on_dpd_timer(now, connection),
                 Timer::Retry(connection) => self.on_retry_timer(now, connection),
-                Timer::ChildSettle(child) => self.confirm(now, child),
+                Timer::ChildSettle(child) => self.on_settled(now, child),
                 Timer::ChildRekey(child) => self.on_rekey_child(now, child),
+                Timer::PfsProbe(child) => self.renew_child(now, child),
                 Timer::ChildDelete(child) => self.delete_child(now, child),
                 Timer::ChildEnd(child) => self.on_child_end(now, child),
             }
@@ -86,14 +88,30 @@ impl Endpoint {
         });
     }
 
-    fn on_child_end(&mut self, now: Instant, child: ChildId) {
-        let Some(&connection) = self.child_owners.get(&child) else {
+    fn on_child_end(&mut self, now: Instant, id: ChildId) {
+        let Some(&connection) = self.child_owners.get(&id) else {
             return;
         };
-        let was_current = self.is_current(connection, child);
-        self.hand_over(now, child);
-        self.delete_child(now, child);
-        self.remove_child(child);
+        let tunnel = self.tunnels.get(&connection);
+        let Some((ike, asked)) = tunnel
+            .and_then(|tunnel| tunnel.children.find(id))
+            .map(|child| (child.ike, child.ending))
+        else {
+            return;
+        };
+        let was_current = self.is_current(connection, id);
+        self.hand_over(now, id);
+        if asked {
+            // The peer knows.
+            self.remove_child(id);
+        } else if !self.is_current(connection, id) && self.is_v2_established(ike) {
+            // Under IKEv2 the peer hears of the end first, so that nothing is lost that it has sealed till then. If it does not
+            // answer, all Child SAs end with their IKE SA.
+            return self.ask_to_delete(now, ike, id);
+        } else {
+            self.delete_child(now, id);
+            self.remove_child(id);
+        }
         if was_current {
             self.note(
                 connection,

@@ -6,11 +6,13 @@
 
 mod answers;
 mod children;
+mod crossing;
 mod informational;
 mod rekey;
 mod requests;
 mod setup;
 mod setup_answers;
+mod synchronise;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +62,7 @@ impl Endpoint {
         if header.exchange_type == ExchangeType::IKE_SA_INIT {
             return self.drop_datagram("ike_sa_init is over");
         }
-        if matches!(sa.stage, Stage::Ended) {
+        if matches!(sa.stage, Stage::Ended) || sa.is_repeated_intermediate(header, datagram) {
             return self.repeat_response(key, path, header);
         }
         let Some(channel) = sa.channel_mut() else {
@@ -76,7 +78,7 @@ impl Endpoint {
             (Stage::Established(_), true) => self.on_response(now, key, path, &received),
             (Stage::Established(_), false) => self.on_request(now, key, path, &received),
             (_, true) => self.on_setup_response(now, key, path, &received),
-            (_, false) => self.on_setup_request(now, key, path, &received),
+            (_, false) => self.on_setup_request(now, key, path, &received, datagram),
         }
     }
 

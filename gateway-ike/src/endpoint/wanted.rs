@@ -65,7 +65,14 @@ impl Endpoint {
         let Some(tunnel) = self.tunnels.get(&connection) else {
             return false;
         };
-        if tunnel.children.settling_for(want.selectors).is_some() {
+        // One without this timer may never be used: the peer has to say more.
+        let settles = |id| self.timers.is_set(Timer::ChildSettle(id));
+        if tunnel.children.unconfirmed_for(want.selectors).any(settles) {
+            return true;
+        }
+        // Under IKEv2 the peer is seen to have its half, or given up, within bounds.
+        let answered = tunnel.children.answered_for(want.selectors);
+        if answered.is_some_and(|ike| self.is_v2_established(ike)) {
             return true;
         }
         tunnel
@@ -90,13 +97,17 @@ impl Endpoint {
         self.pump(now, connection);
     }
 
-    /// Tries to renew a Child SA again while it lives.
+    /// Tries to renew a Child SA again while it lives, if that is for this end to do.
     pub(super) fn renew_later(&mut self, now: Instant, old: ChildId) {
-        let Some(child) = self
+        let Some(tunnel) = self
             .child_owners
             .get(&old)
-            .and_then(|owner| self.tunnels.get(owner)?.children.find(old))
+            .and_then(|owner| self.tunnels.get(owner))
+            .filter(|tunnel| tunnel.config.may_initiate)
         else {
+            return;
+        };
+        let Some(child) = tunnel.children.find(old) else {
             return;
         };
         let left = child.expires_at.saturating_duration_since(now);

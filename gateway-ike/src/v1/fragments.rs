@@ -254,9 +254,8 @@ mod tests {
         .concat()
     }
 
-    /// P9.
     #[test]
-    fn fragments_that_contradict_each_other_or_the_bounds_change_nothing() {
+    fn p9_fragments_that_contradict_each_other_or_the_bounds_change_nothing() {
         let mut set = Fragments::default();
         assert_eq!(set.add(&raw(1, 2, 0, b"b")), Ok(None));
         let refused = [
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_that_do_not_parse_are_refused() {
+    fn p9_fragments_that_do_not_parse_are_refused() {
         let good = raw(1, 1, 0, b"abc");
         for len in 0..8 {
             assert!(Fragments::default().add(&good[..len]).is_err());

@@ -283,6 +283,11 @@ impl IsakmpSa {
         initiated.map(|asking| asking.want)
     }
 
+    /// Established by our last message of phase 1, of which the peer has not shown that it came: for the peer there may be no such SA.
+    pub(crate) const fn is_unproven(&self) -> bool {
+        matches!(self.phase, Phase::Established(_)) && self.pending.is_some()
+    }
+
     pub(crate) fn established(&self) -> Option<&Established> {
         match &self.phase {
             Phase::Established(established) => Some(established),

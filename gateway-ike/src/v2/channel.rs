@@ -7,7 +7,7 @@ use crate::wire::{ExchangeType, Flags, Header};
 
 use super::Role;
 use super::keys::IkeKeys;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, malformed, unreadable};
 use super::sk::{Opened, Reassembly, SkError, SkKeys};
 
 /// Octets of the largest datagram that is sent in one piece when the peer puts fragments together: 1,280, less the headers of IP
@@ -46,8 +46,15 @@ pub(crate) enum Arrival {
 }
 
 impl Received {
+    /// Its payloads. What does not parse was protected, so its sender is told.
     pub(crate) fn message(&self) -> Result<Message<'_>, Refusal> {
-        Ok(Message::parse_decrypted(self.content.first, &self.content.chain)?)
+        Message::parse_decrypted(self.content.first, &self.content.chain).map_err(|error| {
+            let diagnosis = malformed(&format!(
+                "{} that does not parse: {error}",
+                self.header.exchange_type
+            ));
+            Refusal::End(diagnosis, Some(unreadable(&error)))
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::child::NewChild;
 use crate::config::ConnectionConfig;
 use crate::crypto::{DhGroup, DhPrivate, KeyExchangeDone, KeyExchangeJob, RandomSource, SharedSecret};
 use crate::diagnosis::Diagnosis;
-use crate::event::ChildId;
+use crate::event::{ChildId, Served};
 use crate::tunnel::Want;
 use crate::wire::v2::{KePayload, Message, NotifyPayload, NotifyType, Payload};
 
@@ -25,8 +25,8 @@ use super::setup::nonce;
 /// The peer has replaced the same SA at the same time (RFC 7296 section 2.8.1).
 #[derive(Debug)]
 pub(crate) struct Collision<T> {
-    /// What the peer's exchange made; `None` while that is being computed.
-    pub(crate) theirs: Option<T>,
+    /// What the peer's exchange made.
+    pub(crate) theirs: T,
     /// The lower of its two nonces.
     pub(crate) lowest_nonce: Vec<u8>,
 }
@@ -204,14 +204,17 @@ pub(crate) struct Request {
     pub(crate) replaces: Option<ChildId>,
 }
 
-impl Request {
-    pub(crate) fn lowest_nonce(&self) -> &[u8] {
-        self.nonces.lowest()
-    }
-}
-
 /// What an acceptable request makes: the Child SA, and the payloads of the answer.
 pub(crate) type Answered = (Made, Vec<Payload>);
+
+/// Whether a request of the peer for a Child SA (what it replaces, what it serves) asks for what ours does.
+pub(crate) fn collide(theirs: (Option<ChildId>, &[Served]), want: Want) -> bool {
+    match (theirs.0, want.replaces) {
+        (Some(old), Some(ours)) => old == ours,
+        (None, None) => theirs.1.iter().any(|served| served.selectors == want.selectors),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
 
 impl Request {
     /// Judges an authentic request. `spi` will be our inbound SPI.
@@ -256,6 +259,11 @@ impl Request {
             public_i,
             replaces,
         })
+    }
+
+    /// Whether it asks for what we are asking for.
+    pub(crate) fn collides_with(&self, want: Want) -> bool {
+        collide((self.replaces, &self.agreed.serves), want)
     }
 
     /// The key exchange that the answer needs.

@@ -30,6 +30,8 @@ pub(crate) struct Authenticated {
     pub(crate) nat: NatSides,
     /// The peer says that it knows of no older SA with us.
     pub(crate) initial_contact: bool,
+    /// The peer knows of RFC 6311, as we do.
+    pub(crate) message_id_sync: bool,
     /// Message IDs of the first requests of either end after IKE_AUTH: those of the original initiator count on.
     pub(crate) next_id: u32,
 }
@@ -41,6 +43,9 @@ impl Authenticated {
             channel: keyed.channel,
             proposal: keyed.proposal,
             initial_contact: message.notify(NotifyType::INITIAL_CONTACT).is_some(),
+            message_id_sync: message
+                .notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED)
+                .is_some(),
             next_id: keyed.next_id.wrapping_add(1),
         }
     }

@@ -10,11 +10,13 @@ use crate::crypto::Hash;
 use crate::event::ChildId;
 use crate::ike_sa::{Room, SaKey};
 use crate::tunnel::Want;
+use crate::wire::{ExchangeType, Header};
 
 use super::channel::Channel;
 use super::create_child_sa::{self, Collision};
 use super::ike_auth::{self, Authenticated};
 use super::ike_sa_init;
+use super::message_id_sync::Synchronisation;
 use super::setup::Keyed;
 use super::{ike_intermediate, rekey_ike_sa};
 
@@ -31,6 +33,9 @@ pub(crate) struct V2Sa {
     pub(crate) answered: Option<AnsweredInit>,
     /// The last request of the peer that came protected, as it was answered: repeated octet by octet (RFC 7296 section 2.1).
     pub(crate) last_response: Option<(u32, Vec<Vec<u8>>)>,
+    /// Digest of the datagram that made the peer's IKE_INTERMEDIATE whole. The keys change with the answer, so that a repetition opens
+    /// under none of them and is known by its octets alone.
+    intermediate: Option<Vec<u8>>,
 }
 
 /// A request on its way.
@@ -116,8 +121,11 @@ pub(crate) struct Established {
     pub(crate) successor: Option<SaKey>,
     /// The peer's successor that waits for ours to be answered (RFC 7296 section 2.8.2).
     pub(crate) nascent: Option<Box<Collision<SaKey>>>,
+    /// The first Child SA, which the peer has asked for with IKE_AUTH and has not proven to have.
+    pub(crate) unproven: Option<ChildId>,
     /// When the two ends authenticated each other.
     pub(crate) authenticated_at: Instant,
+    pub(crate) sync: Synchronisation,
 }
 
 /// A request of ours.
@@ -179,15 +187,21 @@ impl Established {
             super::Role::Initiator => (next_id, 0),
             super::Role::Responder => (0, next_id),
         };
+        let sync = authenticated.message_id_sync;
         Self {
             next_request,
             expected,
-            ..Self::fresh(authenticated.channel, authenticated.proposal, now)
+            ..Self::fresh(authenticated.channel, authenticated.proposal, now, sync)
         }
     }
 
     /// After a rekey: both ends count from zero (RFC 7296 section 2.18).
-    pub(crate) const fn fresh(channel: Channel, proposal: IkeProposal, authenticated_at: Instant) -> Self {
+    pub(crate) const fn fresh(
+        channel: Channel,
+        proposal: IkeProposal,
+        authenticated_at: Instant,
+        message_id_sync: bool,
+    ) -> Self {
         Self {
             channel,
             proposal,
@@ -198,7 +212,13 @@ impl Established {
             answering: None,
             successor: None,
             nascent: None,
+            unproven: None,
             authenticated_at,
+            sync: Synchronisation {
+                supported: message_id_sync,
+                seen: None,
+                sent: None,
+            },
         }
     }
 
@@ -217,6 +237,23 @@ impl Established {
                 Step::IkeGenerating(_) | Step::IkeSent(_) | Step::IkeAgreeing(_)
             )
         })
+    }
+
+    /// Whether nothing of our own forbids the peer to replace this IKE SA (RFC 7296 section 2.25.2). Our own replacement does once the
+    /// peer has granted it: there is no need for two.
+    pub(crate) fn may_be_replaced(&self) -> bool {
+        let granted = |exchange: &Exchange| matches!(exchange.step, Step::IkeAgreeing(_));
+        !self.is_changing_children()
+            && !self.is_closing()
+            && self.successor.is_none()
+            && !self.exchange.as_ref().is_some_and(granted)
+    }
+
+    /// Whether the peer has granted what a request of its own asks for too: see [`Self::collision_with`].
+    pub(crate) fn is_granted(&self, request: &create_child_sa::Request) -> bool {
+        self.exchange.as_ref().is_some_and(
+            |exchange| matches!(&exchange.step, Step::ChildAgreeing(step, _) if request.collides_with(step.asked.want)),
+        )
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -259,9 +296,13 @@ impl Established {
         }
     }
 
-    /// Where a collision over the Child SA that we are replacing is remembered.
-    pub(crate) fn collision_over(&mut self, child: ChildId) -> Option<&mut ChildCollision> {
-        if self.asked()?.want.replaces != Some(child) {
+    /// Where a collision of our request with one of the peer is remembered: both replace the same Child SA, or both make the first one
+    /// for the same selectors.
+    pub(crate) fn collision_with(
+        &mut self,
+        wanted: impl FnOnce(Want) -> bool,
+    ) -> Option<&mut ChildCollision> {
+        if !wanted(self.asked()?.want) {
             return None;
         }
         match &mut self.exchange.as_mut()?.step {
@@ -285,7 +326,24 @@ impl V2Sa {
             pending: None,
             answered: None,
             last_response: None,
+            intermediate: None,
         }
+    }
+
+    /// Notes the datagram that made the peer's IKE_INTERMEDIATE whole.
+    pub(crate) fn note_intermediate(&mut self, datagram: &[u8]) {
+        self.intermediate = Some(Hash::Sha2_256.digest(&[datagram]));
+    }
+
+    /// Whether a datagram is the peer's IKE_INTERMEDIATE once more, while IKE_AUTH is due: the answer may be lost. Of several fragments
+    /// it is true for one, so that the answer goes once (RFC 7383 section 2.6.1).
+    pub(crate) fn is_repeated_intermediate(&self, header: &Header, datagram: &[u8]) -> bool {
+        header.exchange_type == ExchangeType::IKE_INTERMEDIATE
+            && matches!(self.stage, Stage::AwaitAuth(_))
+            && self
+                .intermediate
+                .as_ref()
+                .is_some_and(|known| *known == Hash::Sha2_256.digest(&[datagram]))
     }
 
     pub(crate) fn established(&self) -> Option<&Established> {
@@ -345,6 +403,9 @@ impl V2Sa {
     pub(crate) fn room(&self) -> Room {
         match self.established() {
             Some(established) if established.successor.is_some() || established.is_closing() => Room::Busy,
+            Some(established) if established.sync.sent.is_some() => Room::Busy,
+            // RFC 7296 section 2.25.2: the peer would refuse.
+            Some(established) if matches!(established.answering, Some(Answering::Ike(_))) => Room::Busy,
             Some(established) if established.exchange.is_none() && established.queue.is_empty() => Room::Free,
             Some(_) | None => Room::Busy,
         }

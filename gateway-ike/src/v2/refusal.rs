@@ -51,3 +51,17 @@ pub(crate) fn malformed(what: &str) -> Diagnosis {
 pub(crate) fn invalid_syntax(what: &str) -> Refusal {
     Refusal::end(malformed(what), NotifyType::INVALID_SYNTAX)
 }
+
+/// What the sender of an authentic message is told that does not parse (RFC 7296 sections 2.5 and 2.21).
+pub(crate) fn unreadable(error: &WireError) -> NotifyPayload {
+    match error {
+        WireError::CriticalPayload { payload } => {
+            NotifyPayload::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![payload.0])
+        }
+        WireError::Truncated { .. }
+        | WireError::BadLength { .. }
+        | WireError::TooMany { .. }
+        | WireError::Unexpected { .. }
+        | WireError::Unsupported { .. } => NotifyPayload::new(NotifyType::INVALID_SYNTAX, Vec::new()),
+    }
+}

@@ -225,10 +225,6 @@ impl Request {
         })
     }
 
-    pub(crate) fn lowest_nonce(&self) -> &[u8] {
-        self.nonces.lowest()
-    }
-
     pub(crate) fn job(&self, rng: &mut impl RandomSource) -> KeyExchangeJob {
         KeyExchangeJob::respond(self.proposal.group, &self.public_i, rng)
     }

@@ -347,3 +347,40 @@ fn terminate_ends_both_ends() {
         pair.assert_empty();
     }
 }
+
+/// An initiator is done with its last message, and only what the peer says under the new IKE SA proves that it came. Until then the
+/// older IKE SA stays, and the message goes again with what is asked for.
+#[test]
+fn a_successor_whose_last_message_is_lost_for_long_comes_up_and_the_child_sa_is_renewed() {
+    let mut pair = Pair::established(aggressive());
+    let before = pair.sent.len();
+    pair.with(End::A, |endpoint, now| endpoint.rekey_ike(now, TUNNEL));
+    pair.run_for(Duration::from_millis(15));
+    // Message 3 and its repetitions are lost.
+    pair.filter = Some(Box::new(|from, _, octets: &[u8]| {
+        if from == End::A && octets.get(18) == Some(&4) {
+            Fate::Lose
+        } else {
+            Fate::Deliver
+        }
+    }));
+    pair.run_for(20 * SECOND);
+    assert!(pair.sent.len() > before + 2, "message 3 was sent");
+    assert_eq!(pair.a.ike_sas.len(), 2, "the older one stays: {:#?}", pair.a.log);
+    pair.filter = None;
+    let child = pair.a.sealing[&FIRST];
+    pair.with(End::A, |endpoint, now| endpoint.rekey_child(now, child));
+    pair.run_with_traffic(10 * SECOND, Duration::from_millis(100));
+    assert_ne!(pair.a.sealing[&FIRST], child, "{:#?}", pair.a.log);
+    pair.run_for(10 * SECOND);
+    for end in [End::A, End::B] {
+        assert_eq!(
+            pair.node(end).ike_sas.len(),
+            1,
+            "{end:?}: {:#?}",
+            pair.node(end).log
+        );
+    }
+    assert_eq!(pair.lost_esp, []);
+    pair.assert_mirrored();
+}

@@ -119,9 +119,8 @@ fn half_open_exchanges_are_bounded_and_the_real_peer_gets_through() {
     assert_eq!(pair.b.endpoint.totals().half_open, 0);
 }
 
-/// P1, P2, V6.
 #[test]
-fn garbage_is_dropped_counted_and_costs_nothing() {
+fn p1_p2_v6_garbage_is_dropped_counted_and_costs_nothing() {
     let mut rng = SeededRandom::new([9; 32]);
     let mut pair = Pair::established(Setup::new());
     let real: Vec<_> = pair
@@ -255,9 +254,9 @@ fn v4_informationals_in_the_clear_end_nothing() {
     assert!(pair.a.failures.is_empty() && pair.b.failures.is_empty());
 }
 
-/// S7 in IKEv1: errors that anybody can send are told and do not end the exchange.
+/// Errors that anybody can send are told and do not end the exchange.
 #[test]
-fn v4_errors_in_the_clear_do_not_end_a_main_mode_that_goes_well() {
+fn v4_s7_errors_in_the_clear_do_not_end_a_main_mode_that_goes_well() {
     for delay in [0, 15, 25, 35, 45] {
         let mut pair = Setup::new().start();
         pair.initiate(End::A);
@@ -388,9 +387,8 @@ fn v14_lifetimes_are_clamped() {
     }
 }
 
-/// S12: our own messages back.
 #[test]
-fn reflected_messages_are_dropped() {
+fn s12_reflected_messages_are_dropped() {
     let mut pair = Setup::new().start();
     pair.initiate(End::A);
     let mut reflected = 0;

@@ -202,8 +202,15 @@ fn s9_a_repeated_request_gets_the_same_octets_and_changes_nothing() {
     pair.run_for(SECOND);
     pair.with(End::A, |endpoint, now| endpoint.rekey_child(now, child));
     pair.run_for(Duration::from_millis(100));
-    let request = pair.sent[4].2.clone();
-    let response = pair.sent[5].2.clone();
+    let of = |end| {
+        pair.sent
+            .iter()
+            .rfind(|(_, from, _)| *from == end)
+            .unwrap()
+            .2
+            .clone()
+    };
+    let (request, response) = (of(End::A), of(End::B));
     let installed = pair.b.installed.len();
     for _ in 0..10 {
         assert_eq!(

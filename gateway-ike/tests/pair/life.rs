@@ -280,9 +280,9 @@ fn children_survive_the_end_of_the_ike_sa_and_a_new_one_is_made() {
     let mut setup = Setup::new().both(|side| side.ike_lifetime = 60 * SECOND);
     setup.b.may_initiate = false;
     let mut pair = Pair::established(setup);
-    pair.run_for(40 * SECOND);
+    pair.run_for(30 * SECOND);
     pair.filter = Some(Box::new(|_, _, _| Fate::Lose));
-    pair.run_for(25 * SECOND);
+    pair.run_for(35 * SECOND);
     assert!(pair.a.ike_sas.is_empty(), "{:#?}", pair.a.log);
     assert_eq!(pair.a.installed.len(), 1);
     pair.filter = None;

@@ -5,6 +5,7 @@
 mod aggressive;
 mod attacks;
 mod attacks_v2;
+mod crossings;
 mod diagnosis;
 mod establish;
 mod field;
@@ -12,6 +13,7 @@ mod life;
 mod net;
 mod node;
 mod rekey;
+mod repeats;
 mod setup;
 mod simulation;
 mod storm;

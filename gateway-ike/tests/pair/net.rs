@@ -59,7 +59,12 @@ struct Packet {
     source: SocketAddrV4,
     destination: SocketAddrV4,
     cargo: Cargo,
+    /// How long it has waited at its end for the keys of an SA that is being negotiated.
+    waited: Duration,
 }
+
+/// How long packets wait for the keys of an inbound SA, and how often it is looked for.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(50));
 
 /// How the network treats packets, in percent.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +130,7 @@ pub(crate) struct Pair {
     pub(crate) sent_esp: usize,
     /// ESP packets that the network lost, a NAT without a mapping included.
     pub(crate) weathered_esp: usize,
-    /// Times at which an end sealed with an SA that the other end did not have installed inbound.
+    /// Times at which an end sealed with an SA that the other end had neither installed inbound nor let packets wait for.
     pub(crate) void: Vec<(Duration, End, ChildId)>,
 }
 
@@ -138,7 +143,10 @@ impl Pair {
             octets
         };
         let node = |side: &Side, end: u8| {
-            let mut endpoint = Endpoint::new(EndpointConfig::new(seed(end)));
+            let mut endpoint = Endpoint::new(EndpointConfig {
+                cookie_threshold: setup.cookie_threshold,
+                ..EndpointConfig::new(seed(end))
+            });
             endpoint.put_connection(now, side.config());
             Node::new(endpoint)
         };
@@ -262,10 +270,8 @@ impl Pair {
             let (node, other) = (self.node(end), self.node(end.other()));
             let void = node.sealing.values().copied().find(|id| {
                 let spi = node.installed[id].sa.outbound.spi;
-                !other
-                    .installed
-                    .values()
-                    .any(|installed| installed.sa.inbound.spi == spi)
+                let mut installed = other.installed.values();
+                !other.expected.contains(&spi) && !installed.any(|installed| installed.sa.inbound.spi == spi)
             });
             if let Some(id) = void {
                 self.void.push((self.now - self.start, end, id));
@@ -307,6 +313,7 @@ impl Pair {
                 source,
                 destination,
                 cargo: cargo.clone(),
+                waited: Duration::ZERO,
             };
             self.air.insert((at, self.next_packet), packet);
             self.next_packet += 1;
@@ -405,11 +412,24 @@ impl Pair {
                     .find(|(_, installed)| installed.sa.inbound.spi == spi);
                 if let Some((&id, installed)) = found {
                     let first = !std::mem::replace(&mut installed.inbound_used, true);
+                    let port = packet.source.port();
+                    if installed
+                        .sa
+                        .encapsulation
+                        .is_some_and(|udp| udp.peer_port != port)
+                    {
+                        node.endpoint.child_peer_port(now, id, port);
+                    }
                     node.endpoint.note_inbound_traffic(now, TUNNEL);
                     if first {
                         node.endpoint.child_inbound_used(now, id);
                     }
                     self.delivered_esp += 1;
+                } else if node.expected.contains(&spi) && packet.waited < PATIENCE.0 {
+                    let waited = packet.waited + PATIENCE.1;
+                    self.air
+                        .insert((now + PATIENCE.1, self.next_packet), Packet { waited, ..packet });
+                    self.next_packet += 1;
                 } else {
                     self.lost_esp.push((since, packet.to, spi));
                 }
@@ -471,6 +491,11 @@ impl Pair {
     pub(crate) fn assert_mirrored(&self) {
         for end in [End::A, End::B] {
             let (node, other) = (self.node(end), self.node(end.other()));
+            let left = node.expected.len();
+            assert!(
+                left <= 1,
+                "{end:?} expects {left} inbound SAs and asks for one at most"
+            );
             for id in node.sealing.values() {
                 let ours = &node.installed[id].sa;
                 let theirs = other

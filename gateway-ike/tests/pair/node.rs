@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) log: Vec<String>,
     /// Every SPI that was ever installed inbound.
     spis: BTreeSet<Spi>,
+    /// SPIs that it has asked for.
+    pub(crate) expected: BTreeSet<Spi>,
     /// The last port that the peer was found to have moved to.
     pub(crate) peer_port: Option<u16>,
 }
@@ -37,6 +39,7 @@ impl Node {
             installed: BTreeMap::new(),
             sealing: BTreeMap::new(),
             ike_sas: BTreeSet::new(),
+            expected: BTreeSet::new(),
             failures: Vec::new(),
             log: Vec::new(),
             spis: BTreeSet::new(),
@@ -69,7 +72,14 @@ impl Node {
                 );
                 assert_eq!(last, self.ike_sas.is_empty());
             }
+            Event::ExpectInbound { spi, .. } => {
+                assert!(self.expected.insert(spi), "an inbound spi is expected twice");
+            }
+            Event::ForgetInbound { spi } => {
+                self.expected.remove(&spi);
+            }
             Event::InstallChild { child, replaces } => {
+                self.expected.remove(&child.inbound.spi);
                 self.log.push(format!(
                     "{at:.3} install {:?} {:?} for {replaces:?}",
                     child.id, child.inbound.spi

@@ -50,7 +50,7 @@ fn an_hour_of_rekeys_loses_no_packet() {
     assert_eq!(pair.lost_esp, []);
     pair.assert_mirrored();
     let rekeys = pair.a.log.iter().filter(|line| line.contains("install")).count();
-    assert!((65..90).contains(&rekeys), "{rekeys} child sas");
+    assert!((65..110).contains(&rekeys), "{rekeys} child sas");
     let ike = pair.a.log.iter().filter(|line| line.contains("ike up")).count();
     assert!((13..18).contains(&ike), "{ike} ike sas");
     assert!(pair.a.installed.len() <= 2 && pair.a.ike_sas.len() <= 2);
@@ -117,9 +117,8 @@ fn octets_ask_for_a_rekey_through_the_driver() {
     );
 }
 
-/// S14: strongSwan's row "both ends start at once".
 #[test]
-fn simultaneous_initiation_ends_with_traffic_and_converges() {
+fn s14_simultaneous_initiation_ends_with_traffic_and_converges() {
     let mut pair = short_child().start();
     pair.initiate(End::A);
     pair.initiate(End::B);

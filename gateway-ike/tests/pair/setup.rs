@@ -130,6 +130,8 @@ pub(crate) struct Setup {
     pub(crate) b: Side,
     /// A NAT in front of A.
     pub(crate) nat: bool,
+    /// Half-open attempts from which on an end asks for cookies.
+    pub(crate) cookie_threshold: u32,
 }
 
 impl Setup {
@@ -139,6 +141,7 @@ impl Setup {
             a: Side::new(End::A),
             b: Side::new(End::B),
             nat: false,
+            cookie_threshold: 100,
         }
     }
 

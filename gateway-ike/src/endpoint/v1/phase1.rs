@@ -21,8 +21,9 @@ use crate::v1::phase1::{Advance, Phase1, Refused, StepCx};
 use crate::wire::v1::{Doi, NotifyPayload, NotifyType, Payload};
 use crate::wire::{ExchangeType, Header, IkeSpi, ProtocolId};
 
-/// How often the last message of Aggressive Mode is sent in all, while nothing shows that the peer has it.
-const LAST_MESSAGE_SENT: u32 = 3;
+/// How often the last message of Aggressive Mode is sent in all, while nothing shows that the peer has it. The last one comes 31
+/// seconds after the first: peers give up a half-open exchange after about 30.
+const LAST_MESSAGE_SENT: u32 = 6;
 
 impl Endpoint {
     /// Starts Main Mode or Aggressive Mode, unless one is under way.
@@ -424,7 +425,7 @@ impl Endpoint {
             return;
         };
         if pending.sent >= LAST_MESSAGE_SENT {
-            isakmp.pending = None;
+            // It goes again with every Quick Mode message that stays without an answer.
             return;
         }
         pending.sent += 1;
@@ -434,6 +435,19 @@ impl Endpoint {
         }
         self.totals.retransmits += 1;
         self.send_ike(key, path, datagram);
+    }
+
+    /// A peer that is silent about a Quick Mode may miss our last message of phase 1, without which it can read nothing else.
+    pub(super) fn repeat_unproven_last_message(&mut self, key: SaKey) {
+        let Some(sa) = self.sas.get(&key) else { return };
+        let Some(isakmp) = sa.v1().filter(|isakmp| isakmp.is_unproven()) else {
+            return;
+        };
+        let (path, pending) = (sa.path, isakmp.pending.as_ref());
+        if let Some(datagram) = pending.map(|pending| pending.datagram.clone()) {
+            self.totals.retransmits += 1;
+            self.send_ike(key, path, datagram);
+        }
     }
 }
 
@@ -449,6 +463,7 @@ fn new_sa(now: Instant, connection: ConnectionId, path: Path, spis: Spis, phase1
         replaces: None,
         up: None,
         nat: NatSides::default(),
+        yields: false,
         reported: false,
         state: State::V1(IsakmpSa::new(phase1)),
     }

@@ -4,7 +4,7 @@ mod initiator;
 mod responder;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::ConnectionConfig;
 use crate::crypto::KeyExchangeDone;
@@ -20,6 +20,8 @@ use crate::wire::v1::NatNumbering;
 
 /// Times that one message is sent, repetitions of the peer's included.
 const MAX_SENT: u32 = 16;
+/// How soon a renewal is asked for again, at the least, however little time the old Child SA has left.
+const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 
 /// What the Quick Modes of one IKE SA have in common.
 struct Setting {
@@ -142,11 +144,25 @@ impl Endpoint {
             }
             return;
         }
+        // What is to be replaced must not end between two attempts.
+        let left = quick
+            .step
+            .asking()
+            .and_then(|asking| {
+                self.tunnels
+                    .get(&connection)?
+                    .children
+                    .find(asking.want.replaces?)
+            })
+            .map(|old| old.expires_at.saturating_duration_since(now));
+        let most = left.map_or(Duration::MAX, |left| (left / 4).max(SHORTEST_WAIT));
         if let Some(wait) = self.config.retransmit.wait(quick.pending.sent + 1) {
+            let wait = wait.min(most);
             quick.pending.sent += 1;
             let datagram = quick.pending.datagram.clone();
             self.totals.retransmits += 1;
             self.timers.set(Timer::QuickMode(key, message_id), now + wait);
+            self.repeat_unproven_last_message(key);
             return self.send_ike(key, path, datagram);
         }
         let (sent, started) = (quick.pending.sent, quick.started);

@@ -8,7 +8,7 @@ use crate::endpoint::ends::Farewell;
 use crate::endpoint::{Endpoint, Timer};
 use crate::ike_sa::SaKey;
 use crate::v1::dpd;
-use crate::v1::isakmp_sa::QuickStep;
+use crate::v1::isakmp_sa::{IsakmpSa, QuickStep};
 use crate::wire::v1::NotifyType;
 
 impl Endpoint {
@@ -22,10 +22,16 @@ impl Endpoint {
                 .values()
                 .any(|quick| !matches!(quick.step, QuickStep::Finished))
         });
+        // A successor that the peer may not have yet does not stand in: Deletes and Quick Modes would reach nobody.
+        let unproven = self
+            .tunnels
+            .get(&connection)
+            .and_then(|tunnel| self.sas.get(&tunnel.current_sa()?)?.v1())
+            .is_some_and(IsakmpSa::is_unproven);
         if sa.v1().is_some_and(|sa| sa.closing) {
             self.end_sa(now, key, Farewell::Silent);
             self.pump(now, connection);
-        } else if busy {
+        } else if busy || unproven {
             self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
         } else {
             self.end_sa(now, key, Farewell::Say);

@@ -2,18 +2,23 @@
 
 use std::time::Instant;
 
+use super::synchronise::carried;
 use crate::crypto::KeyExchangeDone;
 use crate::endpoint::Endpoint;
 use crate::ike_sa::SaKey;
 use crate::path::Path;
 use crate::v2::channel::Received;
 use crate::v2::ike_sa::Answering;
-use crate::wire::v2::{Message, NotifyPayload, NotifyType, Payload};
-use crate::wire::{ExchangeType, ProtocolId, WireError};
+use crate::v2::refusal::Refusal;
+use crate::wire::v2::{Message, NotifyType, Payload};
+use crate::wire::{ExchangeType, ProtocolId};
 
 impl Endpoint {
     /// An authentic request. S9, S10: the last one again gets its answer again, every other Message ID but the next is dropped.
     pub(super) fn on_request(&mut self, now: Instant, key: SaKey, path: Path, received: &Received) {
+        if let Some(theirs) = carried(received) {
+            return self.on_sync_request(now, key, path, theirs);
+        }
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
@@ -29,25 +34,17 @@ impl Endpoint {
             return self.drop_datagram("a key exchange is being computed");
         }
         self.note_heard(now, key, path);
-        let content = &received.content;
-        let message = match Message::parse_decrypted(content.first, &content.chain) {
+        let mut proven = self.unproven_children(key);
+        let message = match received.message() {
             Ok(message) => message,
-            Err(error) => {
-                let notify = match error {
-                    WireError::CriticalPayload { payload } => {
-                        NotifyPayload::new(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![payload.0])
-                    }
-                    WireError::Truncated { .. }
-                    | WireError::BadLength { .. }
-                    | WireError::TooMany { .. }
-                    | WireError::Unexpected { .. }
-                    | WireError::Unsupported { .. } => {
-                        NotifyPayload::new(NotifyType::INVALID_SYNTAX, Vec::new())
-                    }
-                };
-                return self.answer(key, header.exchange_type, &[Payload::Notify(notify)]);
-            }
+            Err(refusal) => return self.answer_unreadable(now, key, header.exchange_type, refusal),
         };
+        // Whoever asks for something else has the answer to what it asked for before, which it may renew at once.
+        if header.exchange_type == ExchangeType::CREATE_CHILD_SA {
+            for id in proven.drain(..) {
+                self.confirm(now, id);
+            }
+        }
         match header.exchange_type {
             ExchangeType::CREATE_CHILD_SA if asks_for_ike_sa(&message) => {
                 self.on_ike_rekey_request(now, key, &message);
@@ -57,8 +54,23 @@ impl Endpoint {
             // S2, S3: the exchanges of the set-up are over.
             other => self.answer(key, other, &[Payload::notify(NotifyType::INVALID_SYNTAX)]),
         }
+        // What it asked now may have ended it.
+        for id in proven {
+            self.confirm(now, id);
+        }
         // What was wanted may have found its chance, or its end.
         self.next_request(now, key);
+    }
+
+    /// An authentic request that does not parse. Its IKE SA lives on: what does the damage may be one message.
+    fn answer_unreadable(&mut self, now: Instant, key: SaKey, exchange: ExchangeType, refusal: Refusal) {
+        let Refusal::End(diagnosis, Some(notify)) = refusal else {
+            return self.drop_datagram("malformed message");
+        };
+        self.answer(key, exchange, &[Payload::Notify(notify)]);
+        if let Some((connection, path)) = self.sas.get(&key).map(|sa| (sa.connection, sa.path)) {
+            self.report(now, Some(connection), path, diagnosis);
+        }
     }
 
     /// Answers the request that is due, and remembers the answer.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::child::{Child, Use};
 use crate::config::{ConnectionId, IkeVersion};
 use crate::crypto::{KeyExchangeDone, RandomSource};
 use crate::diagnosis::Diagnosis;
@@ -104,7 +105,7 @@ impl Endpoint {
         let Some((established, _)) = self.v2_established(key) else {
             return false;
         };
-        let theirs = established.nascent.take().and_then(|collision| collision.theirs);
+        let theirs = established.nascent.take().map(|collision| collision.theirs);
         if let Some(theirs) = theirs {
             self.adopt(now, key, theirs);
         }
@@ -139,9 +140,7 @@ impl Endpoint {
         {
             // RFC 7296 section 2.8.2: the one with the lowest nonce is redundant, and its initiator closes it.
             self.note(connection, "both ends have replaced the ike sa: the peer's stays");
-            if let Some(theirs) = collision.theirs {
-                self.adopt(now, key, theirs);
-            }
+            self.adopt(now, key, collision.theirs);
             return self.request(now, ours, Task::DeleteIke);
         }
         self.adopt(now, key, ours);
@@ -159,10 +158,7 @@ impl Endpoint {
         let Some((established, config)) = self.v2_established(key) else {
             return;
         };
-        let busy = established.is_changing_children()
-            || established.is_closing()
-            || established.successor.is_some()
-            || young;
+        let busy = young || !established.may_be_replaced();
         let refused = if busy {
             NotifyPayload::new(NotifyType::TEMPORARY_FAILURE, Vec::new())
         } else {
@@ -184,12 +180,6 @@ impl Endpoint {
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
-        if established.is_rekeying() {
-            established.nascent = Some(Box::new(Collision {
-                theirs: None,
-                lowest_nonce: request.lowest_nonce().to_vec(),
-            }));
-        }
         established.answering = Some(Answering::Ike(Box::new(request)));
         if self
             .enqueue(Urgency::Trusted, JobOwner::V2Answer(key), job)
@@ -213,6 +203,11 @@ impl Endpoint {
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
+        if !established.may_be_replaced() {
+            // While the key exchange was computed.
+            let notify = Payload::notify(NotifyType::TEMPORARY_FAILURE);
+            return self.answer(key, ExchangeType::CREATE_CHILD_SA, &[notify]);
+        }
         let (successor, payloads) = match request.answer(done, &established.channel) {
             Ok(answered) => answered,
             Err(diagnosis) => {
@@ -222,16 +217,17 @@ impl Endpoint {
             }
         };
         self.answer(key, ExchangeType::CREATE_CHILD_SA, &payloads);
+        let lowest_nonce = successor.nonces.lowest().to_vec();
         let Some(theirs) = self.add_successor(now, key, successor) else {
             return;
         };
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
-        if let Some(collision) = &mut established.nascent {
-            // Ours is not answered yet. The nonces decide.
-            collision.theirs = Some(theirs);
-        } else if established.successor.is_none() {
+        if established.is_rekeying() {
+            // Ours is not answered yet. The nonces decide when it is.
+            established.nascent = Some(Box::new(Collision { theirs, lowest_nonce }));
+        } else {
             self.adopt(now, key, theirs);
         }
     }
@@ -242,6 +238,7 @@ impl Endpoint {
         let (connection, path, nat) = (sa.connection, sa.path, sa.nat);
         let established = sa.v2()?.established()?;
         let authenticated_at = established.authenticated_at;
+        let message_id_sync = established.sync.supported;
         let initiator = successor.channel.role == Role::Initiator;
         let spis = successor.channel.spis;
         let own = if initiator { spis.initiator } else { spis.responder };
@@ -249,7 +246,12 @@ impl Endpoint {
             return None;
         }
         let key = self.new_sa_key();
-        let established = Established::fresh(successor.channel, successor.proposal, authenticated_at);
+        let established = Established::fresh(
+            successor.channel,
+            successor.proposal,
+            authenticated_at,
+            message_id_sync,
+        );
         let stage = Stage::Established(Box::new(established));
         self.add_v2_sa(now, key, (connection, initiator, path, spis, None), stage);
         if let Some(sa) = self.sas.get_mut(&key) {
@@ -337,13 +339,29 @@ impl Endpoint {
             return;
         };
         let left = self.current_children_of(connection, key);
-        if left.is_empty() {
+        if left.is_empty() && !self.has_undecided_child(connection, key) {
             return self.request(now, key, Task::DeleteIke);
         }
         self.timers.set(Timer::IkeDelete(key), now + self.config.linger);
         for want in left {
             self.want(now, connection, want);
         }
+    }
+
+    /// Whether the peer may be using a Child SA of an IKE SA that it has not been seen to have yet.
+    fn has_undecided_child(&self, connection: ConnectionId, key: SaKey) -> bool {
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return false;
+        };
+        let is_alone = |child: &Child| {
+            let mut served = child.serves.iter();
+            served.any(|served| tunnel.children.current_for(served.selectors).is_none())
+        };
+        tunnel
+            .children
+            .iter()
+            .filter(|(_, child)| child.ike == key && child.usage == Use::Unconfirmed && !child.ending)
+            .any(|(_, child)| is_alone(child))
     }
 
     /// Ends the Child SAs that an IKE SA takes with it. Returns whether one of them was in use without an heir.

@@ -1,9 +1,10 @@
 //! Our requests on an established IKE SA: one at a time, sent again until it is answered (RFC 7296 sections 2.1 and 2.3).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway_common::Spi;
 
+use super::synchronise::carried;
 use crate::crypto::KeyExchangeDone;
 use crate::diagnosis::{Code, Diagnosis};
 use crate::endpoint::ends::Farewell;
@@ -15,6 +16,13 @@ use crate::v2::channel::Received;
 use crate::v2::ike_sa::{Exchange, Sent, Stage, Step, Task};
 use crate::wire::ExchangeType;
 use crate::wire::v2::{DeletePayload, Payload};
+
+/// A peer that was heard so lately is there.
+const HEARD: Duration = Duration::from_secs(8);
+/// How long a peer that is there is waited for at most before a request is sent again ...
+const EAGER: Duration = Duration::from_secs(2);
+/// ... and how many times it is sent.
+const MAX_SENT: u32 = 60;
 
 impl Endpoint {
     /// Queues a task and starts it if nothing is under way.
@@ -30,7 +38,7 @@ impl Endpoint {
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
-        if established.exchange.is_some() {
+        if established.exchange.is_some() || established.sync.sent.is_some() {
             return;
         }
         match established.queue.pop_front() {
@@ -89,6 +97,9 @@ impl Endpoint {
 
     /// An authentic response. S10: one to nothing that we have asked is dropped.
     pub(super) fn on_response(&mut self, now: Instant, key: SaKey, path: Path, received: &Received) {
+        if let Some(theirs) = carried(received) {
+            return self.on_sync_response(now, key, path, theirs);
+        }
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
@@ -108,6 +119,7 @@ impl Endpoint {
         exchange.sent = None;
         self.timers.clear(Timer::V2Request(key));
         self.note_heard(now, key, path);
+        self.note_answered(now, key);
         match exchange.step {
             Step::ChildSent(step, collision) => {
                 self.on_child_answer(now, key, *step, collision, received);
@@ -115,8 +127,7 @@ impl Endpoint {
             Step::IkeSent(step) => self.on_ike_rekey_answer(now, key, *step, received),
             Step::DeleteChildren(children) => {
                 for (id, _) in children {
-                    self.hand_over(now, id);
-                    self.remove_child(id);
+                    self.on_child_deleted(now, id);
                 }
             }
             Step::DeleteIke => return self.on_ike_deleted(now, key),
@@ -137,6 +148,12 @@ impl Endpoint {
         let Some(exchange) = established.exchange.take() else {
             return;
         };
+        if established.sync.sent.is_some()
+            && matches!(exchange.step, Step::ChildGenerating(..) | Step::IkeGenerating(_))
+        {
+            // Nobody knows yet under which number it would go.
+            return self.ask_again(now, key, exchange);
+        }
         match exchange.step {
             Step::ChildGenerating(step, collision) => {
                 let asked = step.0;
@@ -146,7 +163,7 @@ impl Endpoint {
                         self.send_request(now, key, &payloads, step);
                     }
                     None => {
-                        self.inbound_spis.remove(&asked.spi);
+                        self.forget_inbound(asked.spi);
                     }
                 }
             }
@@ -187,7 +204,19 @@ impl Endpoint {
             return;
         };
         let Some(sent) = &mut exchange.sent else { return };
-        if let Some(wait) = self.config.retransmit.wait(sent.times + 1) {
+        // RFC 7296 section 2.4: whose ESP comes in is not dead, however many messages were lost. There is no reason to give it more and
+        // more time either: what carries the traffic may end meanwhile.
+        let is_alive = self
+            .tunnels
+            .get(&connection)
+            .is_some_and(|tunnel| tunnel.heard + HEARD > now && sent.times < MAX_SENT);
+        let wait = self.config.retransmit.wait(sent.times + 1);
+        let wait = if is_alive {
+            Some(wait.map_or(EAGER, |wait| wait.min(EAGER)))
+        } else {
+            wait
+        };
+        if let Some(wait) = wait {
             sent.times += 1;
             let datagrams = sent.datagrams.clone();
             self.totals.retransmits += 1;

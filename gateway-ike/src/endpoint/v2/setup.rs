@@ -95,6 +95,7 @@ impl Endpoint {
             replaces,
             up: None,
             nat: NatSides::default(),
+            yields: false,
             reported: false,
             state: State::V2(Box::new(V2Sa::new(stage))),
         };
@@ -288,6 +289,10 @@ impl Endpoint {
     fn send_ike_auth(&mut self, now: Instant, key: SaKey, keyed: Box<Keyed>) {
         let Some(sa) = self.sas.get(&key) else { return };
         let (connection, replaces) = (sa.connection, sa.replaces);
+        if self.is_forestalled(key) {
+            self.give_way(connection, key);
+            return self.pump(now, connection);
+        }
         let Some(want) = self.first_want(connection, replaces) else {
             return self.fail_setup(now, key, false);
         };
@@ -303,7 +308,7 @@ impl Endpoint {
         match started {
             Ok((step, datagrams)) => {
                 // Reserved until the exchange ends, one way or the other.
-                self.inbound_spis.insert(spi);
+                self.expect_inbound(connection, spi);
                 if let Some(stage) = self.v2_stage_mut(key) {
                     *stage = Stage::AuthSent(step);
                 }
@@ -431,12 +436,14 @@ impl Endpoint {
             Ok(child) => {
                 if let Some(id) = self.install(now, key, child, true) {
                     self.confirm(now, id);
-                    self.probe_pfs(now, connection, id);
                 }
             }
             Err(diagnosis) => {
-                self.inbound_spis.remove(&spi);
+                self.forget_inbound(spi);
                 self.report(now, Some(connection), path, diagnosis);
+                if message.sa().is_some() {
+                    self.decline(now, key, spi);
+                }
                 self.child_failed(now, connection, want);
             }
         }
@@ -468,6 +475,7 @@ impl Endpoint {
         self.timers.clear(Timer::V2Request(key));
         self.on_established(now, key, new);
         self.set_reauthentication(now, key);
+        self.rank_crossed(now, key);
         if let Some(old) = replaces {
             self.want_children_of(now, old);
         }

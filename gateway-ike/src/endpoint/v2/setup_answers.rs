@@ -174,7 +174,14 @@ impl Endpoint {
     }
 
     /// A request under keys that prove nothing yet. S1, S2: IKE_INTERMEDIATE where it was agreed on, then IKE_AUTH, nothing else.
-    pub(super) fn on_setup_request(&mut self, now: Instant, key: SaKey, path: Path, received: &Received) {
+    pub(super) fn on_setup_request(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        received: &Received,
+        datagram: &[u8],
+    ) {
         let header = &received.header;
         let Some(sa) = self.sas.get_mut(&key).and_then(IkeSa::v2_mut) else {
             return;
@@ -196,6 +203,7 @@ impl Endpoint {
                         let (step, job) =
                             ike_intermediate::Responding::start(keyed, received, public, &mut self.rng);
                         *stage = Stage::IntermediateResponding(step);
+                        sa.note_intermediate(datagram);
                         if let Some(sa) = self.sas.get_mut(&key) {
                             sa.path = path;
                         }
@@ -306,7 +314,7 @@ impl Endpoint {
         match outcome.child {
             Ok(child) => {
                 if let Some(id) = self.install(now, key, child, false) {
-                    self.settle_answered(now, id);
+                    self.settle_first(now, key, id);
                 }
             }
             Err(diagnosis) => self.report(now, Some(connection), path, diagnosis),

@@ -467,9 +467,8 @@ mod tests {
         }
     }
 
-    /// P7, E3: nothing is accepted that would not be enforced, and nothing without integrity.
     #[test]
-    fn transforms_that_we_would_not_enforce_as_written_are_unusable() {
+    fn p7_e3_transforms_that_we_would_not_enforce_as_written_are_unusable() {
         let cbc = EspProposal {
             cipher: EspCipher::Aes128Cbc,
             integrity: Some(EspIntegrity::HmacSha1),

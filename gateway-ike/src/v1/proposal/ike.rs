@@ -297,9 +297,8 @@ mod tests {
         }
     }
 
-    /// P7: nothing is accepted that would not be enforced.
     #[test]
-    fn transforms_that_we_would_not_enforce_as_written_are_unusable() {
+    fn p7_transforms_that_we_would_not_enforce_as_written_are_unusable() {
         let good = to_transform(
             1,
             &proposal(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024),

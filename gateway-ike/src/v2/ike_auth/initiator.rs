@@ -55,6 +55,7 @@ impl AwaitAnswer {
             payloads.push(Payload::notify(NotifyType::INITIAL_CONTACT));
         }
         payloads.push(Payload::notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED));
+        payloads.push(Payload::notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED));
         let name = (ExchangeType::IKE_AUTH, keyed.next_id, false);
         let datagrams = keyed.channel.message(name, &payloads, rng)?;
         Ok((Self { keyed, want, spi }, datagrams))
@@ -109,9 +110,12 @@ fn refused(config: &ConnectionConfig, error: &NotifyPayload) -> Diagnosis {
     if error.notify_type == NotifyType::AUTHENTICATION_FAILED {
         return Diagnosis::new(
             Code::PskMismatch,
-            format!("tunnel proves its pre-shared key as {}", config.local_id),
+            format!(
+                "tunnel proves its pre-shared key as {} and asks for {}",
+                config.local_id, config.peer_id
+            ),
             peer,
-            "make the pre-shared key the same on both sides, and ike.local_id what the peer expects",
+            "make the pre-shared key the same on both sides, ike.local_id what the peer expects, and ike.peer_id what it calls itself",
         );
     }
     Diagnosis::new(

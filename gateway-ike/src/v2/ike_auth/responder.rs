@@ -76,11 +76,14 @@ pub(crate) fn answer(
         }
     };
     payloads.push(Payload::notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED));
-    let answer = keyed
-        .channel
-        .message((ExchangeType::IKE_AUTH, message_id, true), &payloads, rng)?;
+    let mut authenticated = Authenticated::new(*keyed, &message);
+    if authenticated.message_id_sync {
+        payloads.push(Payload::notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED));
+    }
+    let name = (ExchangeType::IKE_AUTH, message_id, true);
+    let answer = authenticated.channel.message(name, &payloads, rng)?;
     Ok(Outcome {
-        authenticated: Authenticated::new(*keyed, &message),
+        authenticated,
         child,
         answer,
     })

@@ -74,6 +74,29 @@ fn each_difference_has_its_code_on_both_ends() {
 }
 
 #[test]
+fn a_tunnel_that_only_answers_finds_a_pfs_mismatch_itself_and_asks_once() {
+    let groups = [None, Some(DhGroup::Modp1024), Some(DhGroup::Modp2048)];
+    for theirs in groups {
+        let mut setup = Setup::v2();
+        // The peer has no PFS to be tried, or finds it out first.
+        setup.a.pfs = theirs;
+        setup.b.pfs = Some(DhGroup::Modp2048);
+        setup.b.may_initiate = false;
+        let mut pair = Pair::established(setup);
+        pair.run_for(Duration::from_secs(20));
+        let told = pair.b.failures.first().map(|failure| failure.code);
+        let expected = (theirs != Some(DhGroup::Modp2048)).then_some(Code::PfsMismatch);
+        assert_eq!(told, expected, "{theirs:?}: {:#?}", pair.b.log);
+        assert!(pair.a.sealing.contains_key(&FIRST) && pair.b.sealing.contains_key(&FIRST));
+        if theirs.is_none() {
+            let before = pair.sent.len();
+            pair.run_for(Duration::from_secs(600));
+            assert_eq!(pair.sent.len(), before, "asked once");
+        }
+    }
+}
+
+#[test]
 fn a_pfs_mismatch_shows_at_once_and_the_tunnel_stays() {
     for (a, b) in [
         (Some(DhGroup::Modp1024), None),

@@ -25,6 +25,22 @@ fn a_child_sa_is_renewed_before_its_end_and_no_packet_is_lost() {
 }
 
 #[test]
+fn the_end_of_what_was_renewed_is_told_once() {
+    let mut pair = Pair::established(Setup::v2());
+    pair.run_with_traffic(5 * SECOND, Duration::from_millis(100));
+    let (child, before) = (*pair.a.sealing.get(&FIRST).unwrap(), pair.sent.len());
+    pair.with(End::A, |endpoint, now| endpoint.rekey_child(now, child));
+    pair.run_with_traffic(20 * SECOND, Duration::from_millis(100));
+    // Requests of the exchange INFORMATIONAL: with traffic both ways nobody asks whether the other is there.
+    let told = pair.sent[before..]
+        .iter()
+        .filter(|(_, _, octets)| octets[18] == 37 && octets[19] & 0x20 == 0)
+        .count();
+    assert_eq!(told, 1);
+    pair.assert_up(1);
+}
+
+#[test]
 fn an_hour_of_rekeys_loses_no_packet() {
     for pfs in [None, Some(DhGroup::Modp1024)] {
         let setup = Setup::v2().both(|side| {

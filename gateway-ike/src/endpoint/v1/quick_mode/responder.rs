@@ -19,6 +19,8 @@ use crate::wire::v1::NotifyType;
 
 /// Quick Modes of the peer that wait for message 3 on one IKE SA.
 const MAX_ANSWERED: usize = 16;
+/// Times that message 1 of ours goes out before a peer that asks on another IKE SA is believed not to have seen it.
+const UNHEARD: u32 = 2;
 
 impl Endpoint {
     /// `HDR*, HASH(1), SA, Ni [, KE ], IDci, IDcr -->`
@@ -66,7 +68,7 @@ impl Endpoint {
                 return;
             }
         };
-        if !self.makes_way(now, connection, &request) {
+        if !self.makes_way(now, connection, key, &request) {
             return self.drop_datagram("the peer asks for what we are asking for");
         }
         let Some(established) = self.sas.get_mut(&key).and_then(|sa| sa.phase_2_mut()) else {
@@ -110,8 +112,15 @@ impl Endpoint {
     /// Both ends ask for a Child SA with the same selectors: one is enough. Both know the two SPIs that were proposed, and the
     /// greater one goes first. Returns whether the peer's does.
     ///
-    /// A peer that does not know the rule answers ours all the same, or repeats its own until ours is through.
-    fn makes_way(&mut self, now: Instant, connection: ConnectionId, request: &Request) -> bool {
+    /// A peer that does not know the rule answers ours all the same, or repeats its own until ours is through. One that asks on another
+    /// IKE SA while ours stays without an answer may not have the IKE SA of ours: it goes first.
+    fn makes_way(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        asked_on: SaKey,
+        request: &Request,
+    ) -> bool {
         let Some(tunnel) = self.tunnels.get(&connection) else {
             return true;
         };
@@ -131,14 +140,13 @@ impl Endpoint {
                 if asking.want.selectors == request.want.selectors {
                     let unsent = matches!(quick.step, QuickStep::Asking(_));
                     let settled = matches!(quick.step, QuickStep::Agreeing(_));
-                    ours.push((key, asking, unsent, settled));
+                    let unheard = key != asked_on && quick.pending.sent > UNHEARD;
+                    let first = settled || (!unsent && !unheard && asking.spi > request.peer_spi());
+                    ours.push((key, asking, unsent, first));
                 }
             }
         }
-        if ours
-            .iter()
-            .any(|&(_, asking, unsent, settled)| settled || (!unsent && asking.spi > request.peer_spi()))
-        {
+        if ours.iter().any(|&(.., first)| first) {
             return false;
         }
         for (key, asking, unsent, _) in ours {
