@@ -6,17 +6,22 @@
 
 mod maps;
 mod meta;
+mod shield;
 mod verdict;
 
 pub use maps::{
-    IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PairKey, PolicyValue,
-    PrefixKey, SaKey, SaValue, v4_mapped,
+    IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, LocalAddrValue, PairKey,
+    PolicyValue, PrefixKey, SPACE_SLOT_BITS, SaKey, SaValue, space_slot, v4_mapped,
 };
 pub use meta::{DIRECTION_INBOUND, DIRECTION_OUTBOUND, PACKET_META_MAGIC, PacketMeta};
+pub use shield::{
+    BUCKET_ALL, BUCKET_IKE, BUCKET_UNKNOWN_SPI, NO_SHIELD, SHIELD_ALLOW, SHIELD_BLOCK, SHIELD_PEER,
+    ShieldValue, SourceKey,
+};
 pub use verdict::{Action, Verdict};
 
 /// Version of this module. The object carries it in the global `ABI_VERSION`; the loader refuses another number.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps in the object.
 pub mod map {
@@ -30,7 +35,7 @@ pub mod map {
     pub const POLICIES: &str = "POLICIES";
     /// Hash of [`super::SaKey`] to [`super::SaValue`].
     pub const SAS: &str = "SAS";
-    /// Hash of a gateway's own address, 16 octets (IPv4 mapped into IPv6), to its gateway number (`u32`).
+    /// Hash of a gateway's own address, 16 octets (IPv4 mapped into IPv6), to [`super::LocalAddrValue`].
     pub const LOCAL_ADDRS: &str = "LOCAL_ADDRS";
     /// Array of [`super::LimiterConfig`] by limiter number.
     pub const LIMITERS: &str = "LIMITERS";
@@ -42,6 +47,16 @@ pub mod map {
     pub const IKE_SOURCES: &str = "IKE_SOURCES";
     /// Array with one [`super::LimiterConfig`], in packets instead of bytes: the rate of IKE packets per source address.
     pub const IKE_LIMIT: &str = "IKE_LIMIT";
+    /// Array of [`super::ShieldValue`] by shield number.
+    pub const SHIELDS: &str = "SHIELDS";
+    /// Array of `u64` by shield number: GCRA state of the IKE packets of all strangers together.
+    pub const SHIELD_STATE: &str = "SHIELD_STATE";
+    /// LPM trie of [`super::PrefixKey`], whose space is the shield number, to one of the `SHIELD_*` constants.
+    pub const SHIELD_PREFIXES: &str = "SHIELD_PREFIXES";
+    /// LRU hash of [`super::SourceKey`] to the GCRA state (`u64`) of one bucket of a source.
+    pub const SHIELD_SOURCES: &str = "SHIELD_SOURCES";
+    /// Per-CPU array of `u64` by `shield number * Verdict::COUNT + verdict`: what a shield dropped.
+    pub const SHIELD_DROPS: &str = "SHIELD_DROPS";
     /// Per-CPU array of `u64` by `iface slot * Verdict::COUNT + verdict`.
     pub const COUNTERS: &str = "COUNTERS";
     /// XSKMAP by `IfaceValue::xsk_base + rx queue`.

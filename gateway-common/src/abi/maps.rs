@@ -7,17 +7,27 @@ pub const IFACE_ROLE_PUBLIC: u32 = 1;
 /// The interface faces a VPC: traffic to protect arrives here.
 pub const IFACE_ROLE_VPC: u32 = 2;
 
+/// Bits of [`IfaceValue::space`] that number the slot.
+pub const SPACE_SLOT_BITS: u32 = 12;
+
+/// The slot of a space: the space of its keys in the maps.
+#[must_use]
+pub const fn space_slot(space: u32) -> u32 {
+    space & ((1 << SPACE_SLOT_BITS) - 1)
+}
+
 /// Value of `IFACES`: what the program knows about the interface a packet came in on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IfaceValue {
     /// One of the `IFACE_ROLE_*` constants.
     pub role: u32,
-    /// SPD space to look prefixes up in.
+    /// SPD space to look prefixes up in: [`space_slot`] of it numbers the entries in the maps, the bits above this version of them.
     ///
-    /// One space is one immutable compilation of an SPD: a change writes a new space and then this number, so that the packet
-    /// path sees the old policy or the new one and never a mixture. VPC interfaces have the space of their VPC; public interfaces
-    /// and the slow path's interface have the union of all VPCs. 0: no policy at all.
+    /// One version is one immutable compilation of an SPD: a change writes the entries of a slot that no interface uses and then
+    /// this number, so that the packet path sees the old policy or the new one, never a mixture, and nothing that it remembers of an
+    /// earlier version. VPC interfaces have the space of their VPC; public interfaces and the slow path's interface have the union
+    /// of all VPCs. 0: no policy at all.
     pub space: u32,
     /// First slot of this interface in `XSKS`; the RX queue is added.
     pub xsk_base: u32,
@@ -33,7 +43,7 @@ pub struct IfaceValue {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixKey {
-    /// SPD space in network order.
+    /// Slot of the SPD space in network order.
     pub space: [u8; 4],
     /// IPv4 address.
     pub addr: [u8; 4],
@@ -43,7 +53,7 @@ pub struct PrefixKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairKey {
-    /// SPD space.
+    /// Slot of the SPD space.
     pub space: u32,
     /// Class of the local (VPC side) address.
     pub local_class: u32,
@@ -96,6 +106,16 @@ pub struct SaValue {
     pub overhead: u32,
 }
 
+/// Value of `LOCAL_ADDRS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAddrValue {
+    /// Number of the VPN gateway.
+    pub gateway: u32,
+    /// Number of its shield in `SHIELDS`; 0: none.
+    pub shield: u32,
+}
+
 /// Value of `LIMITERS`: a GCRA.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,13 +140,14 @@ const _: () = {
     assert!(size_of::<PolicyValue>() == 20 && align_of::<PolicyValue>() == 4);
     assert!(size_of::<SaKey>() == 20 && align_of::<SaKey>() == 1);
     assert!(size_of::<SaValue>() == 24 && align_of::<SaValue>() == 4);
+    assert!(size_of::<LocalAddrValue>() == 8 && align_of::<LocalAddrValue>() == 4);
     assert!(size_of::<LimiterConfig>() == 16 && align_of::<LimiterConfig>() == 8);
 };
 
 #[cfg(feature = "user")]
 mod pod {
     #![allow(unsafe_code, reason = "aya's Pod is an unsafe marker for plain data")]
-    use super::{IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
+    use super::{IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
 
     macro_rules! pod {
         ($($name:ty),+) => {$(
@@ -141,6 +162,7 @@ mod pod {
         PolicyValue,
         SaKey,
         SaValue,
-        LimiterConfig
+        LimiterConfig,
+        LocalAddrValue
     );
 }

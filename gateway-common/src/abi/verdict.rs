@@ -36,6 +36,14 @@ pub enum Verdict {
     NoWorker = 14,
     /// A map or helper failed in a way that correct loading excludes.
     Internal = 15,
+    /// The source is in a blocked prefix of the gateway's shield, or a stranger while the shield is closed.
+    Blocked = 16,
+    /// The source sent more packets that belong to no SA than the gateway's shield allows.
+    SourceRate = 17,
+    /// All strangers together sent more IKE packets than the gateway's shield allows.
+    IkeTotal = 18,
+    /// The source sent more ESP of unknown SPIs than the gateway's shield allows.
+    UnknownSpiRate = 19,
 }
 
 /// What happens to a packet with a [`Verdict`].
@@ -51,7 +59,7 @@ pub enum Action {
 
 impl Verdict {
     /// How many verdicts there are.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 20;
 
     /// All verdicts, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -71,6 +79,10 @@ impl Verdict {
         Self::NatKeepalive,
         Self::NoWorker,
         Self::Internal,
+        Self::Blocked,
+        Self::SourceRate,
+        Self::IkeTotal,
+        Self::UnknownSpiRate,
     ];
 
     /// What the program returns.
@@ -87,7 +99,11 @@ impl Verdict {
             | Self::NoPolicy
             | Self::NatKeepalive
             | Self::NoWorker
-            | Self::Internal => Action::Drop,
+            | Self::Internal
+            | Self::Blocked
+            | Self::SourceRate
+            | Self::IkeTotal
+            | Self::UnknownSpiRate => Action::Drop,
         }
     }
 
@@ -110,6 +126,10 @@ impl Verdict {
             Self::NatKeepalive => "nat_keepalive",
             Self::NoWorker => "no_worker",
             Self::Internal => "internal",
+            Self::Blocked => "blocked",
+            Self::SourceRate => "source_rate",
+            Self::IkeTotal => "ike_total",
+            Self::UnknownSpiRate => "unknown_spi_rate",
         }
     }
 }
