@@ -7,17 +7,19 @@
 mod host;
 pub mod packets;
 mod rows;
+mod shields;
 mod stories;
 
 use std::vec::Vec;
 
 use gateway_common::abi::{
     IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PacketMeta, PolicyValue, SaKey, SaValue,
-    Verdict, v4_mapped,
+    ShieldValue, Verdict, v4_mapped,
 };
 
 pub use host::HostTarget;
 pub use rows::rows;
+pub use shields::STORIES as SHIELD_STORIES;
 pub use stories::{STORIES, Story};
 
 /// An IPv4 address.
@@ -34,7 +36,11 @@ pub trait Target {
     /// `SAS`.
     fn remove_sa(&mut self, key: &SaKey);
     /// `LOCAL_ADDRS`.
-    fn put_local_addr(&mut self, addr: Addr);
+    fn put_local_addr(&mut self, addr: Addr, shield: u32);
+    /// `SHIELDS` and, with one of the `SHIELD_*` constants each, `SHIELD_PREFIXES`.
+    fn set_shield(&mut self, number: u32, limits: ShieldValue, prefixes: &[(Addr, u8, u32)]);
+    /// `SHIELD_DROPS`.
+    fn shield_drops(&self, number: u32, verdict: Verdict) -> u64;
     /// `LIMITERS`.
     fn set_limiter(&mut self, number: u32, config: LimiterConfig);
     /// `LIMITER_DROPS`.
@@ -163,8 +169,8 @@ pub const fn sa_key(addr: Addr, spi: [u8; 4]) -> SaKey {
 
 /// Fills the maps with what every row relies on.
 pub fn furnish(target: &mut impl Target) {
-    target.put_local_addr(GATEWAY);
-    target.put_local_addr(GATEWAY_2);
+    target.put_local_addr(GATEWAY, 0);
+    target.put_local_addr(GATEWAY_2, 0);
     target.write_space(&SPACE);
     target.put_sa(sa_key(GATEWAY, SPI), SA);
 }

@@ -16,17 +16,15 @@ const NO_SPACE: u32 = 0;
 
 /// The inbound SA of an ESP packet to one of our addresses.
 #[inline(always)]
-pub(crate) fn inbound(ip: &Ipv4, esp: &Esp, tables: &impl Tables) -> Result<SaValue, Verdict> {
-    if Spi::from_be_bytes(esp.spi.octets()).is_none() {
-        return Err(Verdict::UnknownSpi);
-    }
-    tables.sa(ip.dst, esp.spi).ok_or(Verdict::UnknownSpi)
+pub(crate) fn inbound(ip: &Ipv4, esp: &Esp, tables: &impl Tables) -> Option<SaValue> {
+    Spi::from_be_bytes(esp.spi.octets())?;
+    tables.sa(ip.dst, esp.spi)
 }
 
 /// The policy of a packet from a VPC.
 #[inline(always)]
 pub(crate) fn outbound(ip: &Ipv4, iface: &IfaceValue, tables: &impl Tables) -> Result<PolicyValue, Verdict> {
-    if iface.space == NO_SPACE || tables.is_local(ip.dst) {
+    if iface.space == NO_SPACE || tables.local_addr(ip.dst).is_some() {
         return Err(Verdict::Bypass);
     }
     match flow::lookup(iface.space, ip.src, ip.dst, tables) {

@@ -2,12 +2,12 @@
 //!
 //! Two longest-prefix lookups among ten thousand prefixes cost more than everything else the program does. A direct-mapped table
 //! per CPU, without lock and without eviction lists, remembers their result, also when it is "none". It cannot go stale: the key
-//! contains the space, a space is immutable, and its number is never used again. A collision costs the two lookups, so the time
-//! stays bounded whatever addresses come.
+//! contains the space with its version, which is immutable, and whose number comes back after a million changes at the earliest.
+//! A collision costs the two lookups, so the time stays bounded whatever addresses come.
 
 use core::cell::Cell;
 
-use gateway_common::abi::{PairKey, PolicyValue};
+use gateway_common::abi::{PairKey, PolicyValue, space_slot};
 
 use crate::{packet::Word, tables::Tables};
 
@@ -58,6 +58,7 @@ pub(crate) fn lookup(space: u32, local: Word, peer: Word, tables: &impl Tables) 
 /// Class of the local address, class of the peer's, policy of the pair: constant time whatever the number of policies.
 #[inline(always)]
 fn search(space: u32, local: Word, peer: Word, tables: &impl Tables) -> Option<PolicyValue> {
+    let space = space_slot(space);
     let local_class = tables.local_class(space, local)?;
     let peer_class = tables.peer_class(space, peer)?;
     tables.policy(&PairKey {

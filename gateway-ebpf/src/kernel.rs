@@ -3,6 +3,7 @@
 mod keys;
 
 use core::{
+    arch::asm,
     cell::{Cell, UnsafeCell},
     intrinsics::{AtomicOrdering, atomic_cxchg},
 };
@@ -14,7 +15,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap},
     programs::XdpContext,
 };
-use gateway_common::abi::{IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
+use gateway_common::abi::{
+    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, ShieldValue,
+    SourceKey, Verdict,
+};
 use gateway_ebpf::{FLOW_SLOTS, FlowEntry, Packet, SharedCell, Tables, Word};
 
 use keys::{AlignedPrefixKey, AlignedSaKey, MappedAddr, mapped};
@@ -31,7 +35,7 @@ static POLICIES: HashMap<PairKey, PolicyValue> = HashMap::with_max_entries(1, BP
 #[map]
 static SAS: HashMap<SaKey, SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
-static LOCAL_ADDRS: HashMap<MappedAddr, u32> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+static LOCAL_ADDRS: HashMap<MappedAddr, LocalAddrValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 static LIMITERS: Array<LimiterConfig> = Array::with_max_entries(1, 0);
 #[map]
@@ -42,6 +46,16 @@ static LIMITER_DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 static IKE_SOURCES: LruHashMap<MappedAddr, MapCell> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static IKE_LIMIT: Array<LimiterConfig> = Array::with_max_entries(1, 0);
+#[map]
+static SHIELDS: Array<ShieldValue> = Array::with_max_entries(1, 0);
+#[map]
+static SHIELD_STATE: Array<MapCell> = Array::with_max_entries(1, 0);
+#[map]
+static SHIELD_PREFIXES: LpmTrie<PrefixKey, u32> = LpmTrie::with_max_entries(1, 0);
+#[map]
+static SHIELD_SOURCES: LruHashMap<SourceKey, MapCell> = LruHashMap::with_max_entries(1, 0);
+#[map]
+static SHIELD_DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -90,7 +104,10 @@ impl Packet for KernelPacket<'_> {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let start = self.0.data() + offset;
+        let mut start = self.0.data() + offset;
+        // The verifier wants the checked pointer and the one that is read to be one; the compiler would read below the end.
+        // SAFETY: no instruction, only a value that the compiler does not see through.
+        unsafe { asm!("/* {0} */", inout(reg) start, options(pure, nomem, nostack, preserves_flags)) };
         if start + N > self.0.data_end() {
             return None;
         }
@@ -118,8 +135,9 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn is_local(&self, addr: Word) -> bool {
-        LOCAL_ADDRS.get_ptr(mapped(addr)).is_some()
+    fn local_addr(&self, addr: Word) -> Option<LocalAddrValue> {
+        // SAFETY: without preallocation a removed element keeps its contents until this run of the program ends.
+        unsafe { LOCAL_ADDRS.get(mapped(addr)) }.copied()
     }
 
     #[inline(always)]
@@ -181,6 +199,48 @@ impl Tables for KernelTables {
             .ok();
         // SAFETY: as above.
         unsafe { IKE_SOURCES.get(key) }
+    }
+
+    #[inline(always)]
+    fn shield(&self, number: u32) -> Option<&ShieldValue> {
+        SHIELDS.get(number)
+    }
+
+    #[inline(always)]
+    fn shield_state(&self, number: u32) -> Option<&MapCell> {
+        SHIELD_STATE.get(number)
+    }
+
+    #[inline(always)]
+    fn shield_prefix(&self, number: u32, source: Word) -> Option<u32> {
+        SHIELD_PREFIXES
+            .get(AlignedPrefixKey::new(number, source).as_key())
+            .copied()
+    }
+
+    #[inline(always)]
+    fn shield_source(&self, number: u32, source: Word, bucket: u32) -> Option<&MapCell> {
+        let key = SourceKey {
+            addr: source.octets(),
+            shield: number,
+            bucket,
+        };
+        // SAFETY: an element that the LRU list reuses stays an aligned `u64`; a source then finds the rate of another.
+        if let Some(state) = unsafe { SHIELD_SOURCES.get(key) } {
+            return Some(state);
+        }
+        // An error is another CPU that was faster, or no room: the second look tells which.
+        SHIELD_SOURCES
+            .insert(key, MapCell(UnsafeCell::new(0)), u64::from(BPF_NOEXIST))
+            .ok();
+        // SAFETY: as above.
+        unsafe { SHIELD_SOURCES.get(key) }
+    }
+
+    #[inline(always)]
+    fn count_shield_drop(&self, number: u32, verdict: Verdict) {
+        let first = number.wrapping_mul(Verdict::COUNT);
+        increment(&SHIELD_DROPS, first.wrapping_add(verdict as u32));
     }
 
     #[inline(always)]

@@ -5,8 +5,9 @@
 //! memory, so the code that runs in the kernel is the code that the tests run.
 //!
 //! ```text
-//! parse -> public side: shield (IKE rate) -> classify by SPI --+
-//!       \-> VPC side:   classify by SPD -----------------------+-> police -> dispatch
+//! parse -> public side: classify by SPI -+-> police -> dispatch
+//!       |              \-> no SA: shield
+//!       \-> VPC side: classify by SPD ---+-> police -> dispatch
 //! ```
 //!
 //! Everything is `#[inline(always)]`: the program is one function, as the verifier likes it best.
@@ -61,15 +62,25 @@ fn public_side(
     tables: &impl Tables,
 ) -> Result<Redirect, Verdict> {
     let ip = parse::ipv4(packet)?;
-    if !tables.is_local(ip.dst) {
+    let Some(own) = tables.local_addr(ip.dst) else {
         return Err(classify::cleartext(&ip, iface, tables));
-    }
-    let esp = match parse::local(packet, &ip)? {
-        parse::Local::Esp(esp) => esp,
-        parse::Local::Ike => return Err(shield::ike(&ip, tables)),
-        parse::Local::Other => return Err(classify::cleartext(&ip, iface, tables)),
     };
-    let sa = classify::inbound(&ip, &esp, tables)?;
+    let esp = match parse::local(packet, &ip) {
+        Ok(parse::Local::Esp(esp)) => esp,
+        Ok(parse::Local::Ike) => return Err(shield::ike(own.shield, ip.src, tables)),
+        Ok(parse::Local::Other) => {
+            shield::other(own.shield, ip.src, tables)?;
+            return Err(classify::cleartext(&ip, iface, tables));
+        }
+        Err(Verdict::Fragment) => {
+            shield::other(own.shield, ip.src, tables)?;
+            return Err(Verdict::Fragment);
+        }
+        Err(verdict) => return Err(verdict),
+    };
+    let Some(sa) = classify::inbound(&ip, &esp, tables) else {
+        return Err(shield::unknown_spi(own.shield, ip.src, tables));
+    };
     dispatch::require_worker(iface, queue)?;
     let size = u64::from(ip.total_len).saturating_sub(sa.overhead.into());
     police::police(sa.gateway_limiter, sa.tunnel_limiter, size, tables)?;

@@ -2,7 +2,9 @@
 
 use core::cell::Cell;
 
-use gateway_common::abi::{LimiterConfig, PairKey, PolicyValue, SaValue};
+use gateway_common::abi::{
+    LimiterConfig, LocalAddrValue, PairKey, PolicyValue, SaValue, ShieldValue, Verdict,
+};
 
 use crate::{flow::FlowEntry, packet::Word};
 
@@ -26,8 +28,8 @@ pub trait Tables {
     /// The same clock as it stood at the last timer tick.
     fn now_coarse(&self) -> u64;
 
-    /// Whether the address is one of the gateways' own (`LOCAL_ADDRS`).
-    fn is_local(&self, addr: Word) -> bool;
+    /// `LOCAL_ADDRS`: `None` when the address is none of the gateways' own.
+    fn local_addr(&self, addr: Word) -> Option<LocalAddrValue>;
 
     /// Class of the longest prefix of the space in `LOCAL_CLASSES`.
     fn local_class(&self, space: u32, addr: Word) -> Option<u32>;
@@ -55,6 +57,21 @@ pub trait Tables {
 
     /// The state of a source in `IKE_SOURCES`, created when it is new; `None` when there is no room for it.
     fn ike_source(&self, addr: Word) -> Option<&Self::Shared>;
+
+    /// `SHIELDS`.
+    fn shield(&self, number: u32) -> Option<&ShieldValue>;
+
+    /// `SHIELD_STATE`.
+    fn shield_state(&self, number: u32) -> Option<&Self::Shared>;
+
+    /// `SHIELD_PREFIXES`: what the longest prefix of the source says.
+    fn shield_prefix(&self, number: u32, source: Word) -> Option<u32>;
+
+    /// The state of a bucket of a source in `SHIELD_SOURCES`, created when it is new; `None` when there is no room for it.
+    fn shield_source(&self, number: u32, source: Word, bucket: u32) -> Option<&Self::Shared>;
+
+    /// Adds one to `SHIELD_DROPS`.
+    fn count_shield_drop(&self, number: u32, verdict: Verdict);
 
     /// A slot of this CPU's flow cache.
     fn flow(&self, slot: u32) -> Option<&Cell<FlowEntry>>;

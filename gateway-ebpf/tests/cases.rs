@@ -34,6 +34,10 @@ fn every_verdict_has_a_row_or_a_story() {
         Verdict::IkeRate,
         Verdict::GatewayBandwidth,
         Verdict::TunnelBandwidth,
+        Verdict::Blocked,
+        Verdict::SourceRate,
+        Verdict::IkeTotal,
+        Verdict::UnknownSpiRate,
     ];
     let rows = rows();
     for verdict in Verdict::ALL {
@@ -44,12 +48,13 @@ fn every_verdict_has_a_row_or_a_story() {
 
 #[test]
 fn every_story_ends_well() {
-    for (name, story) in cases::STORIES {
+    let stories = || cases::STORIES.into_iter().chain(cases::SHIELD_STORIES);
+    for (name, story) in stories() {
         println!("{name}");
         story(&mut furnished());
     }
     let mut all_in_one = furnished();
-    for (_, story) in cases::STORIES {
+    for (_, story) in stories() {
         story(&mut all_in_one);
     }
 }

@@ -3,12 +3,17 @@
 use core::cell::Cell;
 use std::{collections::HashMap, vec, vec::Vec};
 
-use gateway_common::abi::{IfaceValue, LimiterConfig, PairKey, PolicyValue, SaKey, SaValue, v4_mapped};
+use gateway_common::abi::{
+    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, SaKey, SaValue, ShieldValue, Verdict,
+    v4_mapped,
+};
 
 use super::{Addr, Outcome, Space, Target};
 use crate::{Decision, FLOW_SLOTS, FlowEntry, SharedCell, Tables, Word, judge};
 
 const LIMITERS: usize = 1_024;
+const SHIELDS: usize = 16;
+const BUCKETS: usize = 3;
 /// Nanoseconds between two ticks of a kernel with HZ=100, the coarsest.
 const TICK: u64 = 10_000_000;
 /// Sockets in `XSKS`.
@@ -22,7 +27,13 @@ pub struct HostTarget {
 
 struct HostTables {
     now: Cell<u64>,
-    locals: Vec<Word>,
+    locals: HashMap<[u8; 4], LocalAddrValue>,
+    shields: Vec<ShieldValue>,
+    shield_state: Vec<HostCell>,
+    shield_prefixes: Classes,
+    /// A slot for each shield, bucket and last octet of a source.
+    shield_sources: Vec<HostCell>,
+    shield_drops: Vec<Cell<u64>>,
     local_classes: Classes,
     peer_classes: Classes,
     policies: HashMap<(u32, u32, u32), PolicyValue>,
@@ -43,7 +54,12 @@ impl Default for HostTarget {
     fn default() -> Self {
         let tables = HostTables {
             now: Cell::new(1_000_000_000),
-            locals: Vec::new(),
+            locals: HashMap::new(),
+            shields: vec![ShieldValue::default(); SHIELDS],
+            shield_state: vec![HostCell::default(); SHIELDS],
+            shield_prefixes: Classes::default(),
+            shield_sources: vec![HostCell::default(); SHIELDS * BUCKETS * 256],
+            shield_drops: vec![Cell::default(); SHIELDS * Verdict::COUNT as usize],
             local_classes: Classes::default(),
             peer_classes: Classes::default(),
             policies: HashMap::new(),
@@ -97,8 +113,22 @@ impl Target for HostTarget {
         self.tables.sas.remove(key);
     }
 
-    fn put_local_addr(&mut self, addr: Addr) {
-        self.tables.locals.push(Word::new(addr));
+    fn put_local_addr(&mut self, addr: Addr, shield: u32) {
+        let value = LocalAddrValue { gateway: 1, shield };
+        self.tables.locals.insert(addr, value);
+    }
+
+    fn set_shield(&mut self, number: u32, limits: ShieldValue, prefixes: &[(Addr, u8, u32)]) {
+        self.tables.shields[number as usize] = limits;
+        self.tables
+            .shield_prefixes
+            .0
+            .retain(|(shield, ..)| *shield != number);
+        self.tables.shield_prefixes.add(number, prefixes);
+    }
+
+    fn shield_drops(&self, number: u32, verdict: Verdict) -> u64 {
+        self.tables.shield_drops[(number * Verdict::COUNT + verdict as u32) as usize].get()
     }
 
     fn set_limiter(&mut self, number: u32, config: LimiterConfig) {
@@ -116,9 +146,7 @@ impl Target for HostTarget {
     fn judge(&mut self, packet: &[u8]) -> Outcome {
         match self.decide(packet, 0) {
             Decision::Final(verdict) => verdict.into(),
-            Decision::Redirect(redirect) if redirect.slot >= SOCKETS => {
-                gateway_common::abi::Verdict::NoWorker.into()
-            }
+            Decision::Redirect(redirect) if redirect.slot >= SOCKETS => Verdict::NoWorker.into(),
             Decision::Redirect(redirect) => Outcome {
                 verdict: redirect.verdict,
                 meta: Some(redirect.meta),
@@ -153,8 +181,8 @@ impl Tables for HostTables {
         self.now.get() / TICK * TICK
     }
 
-    fn is_local(&self, addr: Word) -> bool {
-        self.locals.contains(&addr)
+    fn local_addr(&self, addr: Word) -> Option<LocalAddrValue> {
+        self.locals.get(&addr.octets()).copied()
     }
 
     fn local_class(&self, space: u32, addr: Word) -> Option<u32> {
@@ -199,6 +227,29 @@ impl Tables for HostTables {
 
     fn ike_source(&self, addr: Word) -> Option<&HostCell> {
         self.ike_sources.get(usize::from(addr.octets()[3]))
+    }
+
+    fn shield(&self, number: u32) -> Option<&ShieldValue> {
+        self.shields.get(number as usize)
+    }
+
+    fn shield_state(&self, number: u32) -> Option<&HostCell> {
+        self.shield_state.get(number as usize)
+    }
+
+    fn shield_prefix(&self, number: u32, source: Word) -> Option<u32> {
+        self.shield_prefixes.longest(number, source)
+    }
+
+    fn shield_source(&self, number: u32, source: Word, bucket: u32) -> Option<&HostCell> {
+        let bucket = number as usize * BUCKETS + bucket as usize;
+        self.shield_sources
+            .get(bucket * 256 + usize::from(source.octets()[3]))
+    }
+
+    fn count_shield_drop(&self, number: u32, verdict: Verdict) {
+        let drops = &self.shield_drops[(number * Verdict::COUNT + verdict as u32) as usize];
+        drops.set(drops.get() + 1);
     }
 
     fn flow(&self, slot: u32) -> Option<&Cell<FlowEntry>> {

@@ -118,6 +118,13 @@ impl Table {
             self.row(name, VPC, frame.clone(), Verdict::NotIp);
             self.row(name, PUBLIC, frame, Verdict::NotIp);
         }
+        // E16: this data plane is of IPv4 and follows no chain of headers, however short or long.
+        for headers in [0, 1, 10, 60] {
+            let frame = behind_extension_headers(headers, &esp(SPI));
+            let name = format!("E16: ESP behind {headers} extension headers");
+            self.row(&name, VPC, frame.clone(), Verdict::NotIp);
+            self.row(&name, PUBLIC, frame, Verdict::NotIp);
+        }
         let mut padded = Ipv4::new(LOCAL_HOST, PEER_HOST, UDP, &[]).build();
         padded.resize(60, 0);
         self.row("padding of a short frame", VPC, padded, outbound(11, 3, 14));
@@ -442,4 +449,21 @@ impl Table {
             Verdict::NatKeepalive,
         );
     }
+}
+
+/// An IPv6 packet with so many destination options headers in front of ESP.
+fn behind_extension_headers(headers: usize, esp: &[u8]) -> Vec<u8> {
+    const DESTINATION_OPTIONS: u8 = 60;
+    let next = |left: usize| if left == 0 { ESP } else { DESTINATION_OPTIONS };
+    let mut frame = Ipv4::new(PEER, GATEWAY, ESP, &[]).build();
+    frame.truncate(14);
+    frame[12..14].copy_from_slice(&0x86dd_u16.to_be_bytes());
+    let payload = u16::try_from(headers * 8 + esp.len()).unwrap_or(0).to_be_bytes();
+    frame.extend([0x60, 0, 0, 0, payload[0], payload[1], next(headers), 64]);
+    frame.extend([0xfd; 32]);
+    for left in (0..headers).rev() {
+        frame.extend([next(left), 0, 1, 4, 0, 0, 0, 0]);
+    }
+    frame.extend(esp);
+    frame
 }
