@@ -1,4 +1,4 @@
-//! The front ends of [`Management`](crate::Management): API v2 on `/v2/index.php`.
+//! The front ends of [`Management`](crate::Management): API v2 on `/v2/index.php`, API 3.0 on `/`.
 //!
 //! A front end authenticates, turns words of the wire into values, calls one operation and writes its answer. It decides nothing.
 
@@ -6,6 +6,7 @@ mod limits;
 mod server;
 mod tls;
 pub mod v2;
+pub mod v3;
 
 pub use limits::{Limits, Replay, ReplayError};
 pub use server::{ServeError, bind, serve};

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::limits::{Limits, Rate, Replay};
-use super::v2;
+use super::{v2, v3};
 use crate::Management;
 use crate::time::Timestamp;
 
@@ -131,14 +132,56 @@ where
     }
 }
 
+/// Which API a request is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Front {
+    V2,
+    V3,
+    Document,
+}
+
+impl Front {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            v2::PATH => Some(Self::V2),
+            v3::PATH => Some(Self::V3),
+            v3::DOCUMENT => Some(Self::Document),
+            _ => path.starts_with(v3::PATHS).then_some(Self::V3),
+        }
+    }
+
+    /// A request that no operation saw, in the words of its API.
+    fn failure(self, status: StatusCode, what: &Unanswered) -> Response<Body> {
+        let Unanswered {
+            number,
+            code,
+            message,
+        } = what;
+        let value = match self {
+            Self::V2 => v2::failure(*number, code, message),
+            Self::V3 | Self::Document => v3::failure(code, message),
+        };
+        page(status, &value)
+    }
+}
+
+/// Why no operation saw a request: the number of API v2, the code of both, and what to do.
+struct Unanswered {
+    number: u32,
+    code: &'static str,
+    message: &'static str,
+}
+
 async fn answer(request: Request<Incoming>, source: SocketAddr, shared: Arc<Shared>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    if head.uri.path() != v2::PATH {
-        return page(
-            StatusCode::NOT_FOUND,
-            v2::failure(4000, "InvalidPath", "the API is at /v2/index.php"),
-        );
-    }
+    let Some(front) = Front::of(head.uri.path()) else {
+        let what = Unanswered {
+            number: 4000,
+            code: "InvalidPath",
+            message: "API v2 is at /v2/index.php, API 3.0 at / and /v3/ACTION, its description at /openapi.json",
+        };
+        return Front::V2.failure(StatusCode::NOT_FOUND, &what);
+    };
     let now = Timestamp::now();
     let admitted = shared.rate.lock().unwrap_or_else(PoisonError::into_inner).admit(
         now,
@@ -146,60 +189,84 @@ async fn answer(request: Request<Incoming>, source: SocketAddr, shared: Arc<Shar
         shared.limits.requests_per_second,
     );
     if !admitted {
-        return page(
-            StatusCode::OK,
-            v2::failure(4400, "RequestLimitExceeded", "too many requests; wait a second"),
-        );
+        let what = Unanswered {
+            number: 4400,
+            code: "RequestLimitExceeded",
+            message: "too many requests; wait a second",
+        };
+        return front.failure(StatusCode::OK, &what);
     }
+    let (get, post) = (head.method == Method::GET, head.method == Method::POST);
+    let allowed = match front {
+        Front::V2 => get || post,
+        Front::V3 => post,
+        Front::Document => get,
+    };
+    if !allowed {
+        let what = Unanswered {
+            number: 4000,
+            code: "InvalidMethod",
+            message: "the method is POST; GET with API v2 and for the description",
+        };
+        return front.failure(StatusCode::METHOD_NOT_ALLOWED, &what);
+    }
+    let unread = |message| Unanswered {
+        number: 4000,
+        code: "InvalidBody",
+        message,
+    };
     let body = match tokio::time::timeout(PATIENCE, to_bytes(Body::new(body), shared.limits.body)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
-            let text = "the body is too large or was cut off";
-            return page(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                v2::failure(4000, "InvalidBody", text),
-            );
+            let what = unread("the body is too large or was cut off");
+            return front.failure(StatusCode::PAYLOAD_TOO_LARGE, &what);
         }
         Err(_) => {
-            return page(
-                StatusCode::REQUEST_TIMEOUT,
-                v2::failure(4000, "InvalidBody", "the body took too long"),
-            );
+            return front.failure(StatusCode::REQUEST_TIMEOUT, &unread("the body took too long"));
         }
     };
-    let host = head
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
     // SQLite waits for the disk: not on a thread that serves others.
-    let answered = tokio::task::spawn_blocking(move || {
-        let parameters = match head.method.as_str() {
-            "GET" => head.uri.query().unwrap_or_default().as_bytes(),
-            "POST" => &body,
-            _ => return v2::failure(4000, "InvalidMethod", "the method is GET or POST"),
-        };
-        let call = v2::Call {
-            method: head.method.as_str(),
-            host: &host,
-            parameters,
-        };
-        v2::answer(&shared.management, &shared.replay, now, &call)
-    });
-    match answered.await {
-        Ok(answer) => page(StatusCode::OK, answer),
+    match tokio::task::spawn_blocking(move || operate(front, &head, &body, now, &shared)).await {
+        Ok(answer) => page(StatusCode::OK, &answer),
         Err(error) => {
             tracing::error!(%error, "an API request ended in a panic");
-            page(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                v2::failure(6000, "InternalError", "see the log of the gateway"),
-            )
+            let what = Unanswered {
+                number: 6000,
+                code: "InternalError",
+                message: "see the log of the gateway",
+            };
+            front.failure(StatusCode::INTERNAL_SERVER_ERROR, &what)
         }
     }
 }
 
-fn page(status: StatusCode, value: Value) -> Response<Body> {
+fn operate(front: Front, head: &Parts, body: &[u8], now: Timestamp, shared: &Shared) -> Value {
+    let (method, query) = (head.method.as_str(), head.uri.query().unwrap_or_default());
+    match front {
+        Front::V2 => {
+            let host = head.headers.get(header::HOST);
+            let call = v2::Call {
+                method,
+                host: host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
+                parameters: if method == "GET" { query.as_bytes() } else { body },
+            };
+            v2::answer(&shared.management, &shared.replay, now, &call)
+        }
+        Front::V3 => {
+            let call = v3::Call {
+                method,
+                path: head.uri.path(),
+                query,
+                headers: &head.headers,
+                body,
+            };
+            v3::answer(&shared.management, &shared.replay, now, &call)
+        }
+        Front::Document => v3::document(),
+    }
+}
+
+fn page(status: StatusCode, value: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(value.to_string()));
     *response.status_mut() = status;
     let json = header::HeaderValue::from_static("application/json; charset=utf-8");

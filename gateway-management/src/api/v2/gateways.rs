@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use crate::objects::VpnGateway;
 use crate::service::{GatewayChange, GatewayFilter, NewGateway};
 use crate::site::Site;
+use crate::time::Timestamp;
 
 /// Settings of the product; larger ones are ours.
 pub(super) fn price(context: &Context<'_>) -> Result<Value, Refusal> {
@@ -28,8 +29,9 @@ pub(super) fn create(context: &Context<'_>) -> Result<Value, Refusal> {
         name: parameters.required("name")?.to_owned(),
         vpc: parameters.required("vpcId")?.to_owned(),
         bandwidth: parameters.number("bandwidth")?,
-        months: parameters.number("period")?,
+        months: Some(parameters.number("period")?),
         auto_renew: parameters.flag("isAutoRenewals")?.unwrap_or(false),
+        tags: Vec::new(),
     };
     let made = context
         .management
@@ -41,13 +43,14 @@ pub(super) fn create(context: &Context<'_>) -> Result<Value, Refusal> {
 pub(super) fn run(context: &Context<'_>) -> Result<Value, Refusal> {
     let parameters = context.parameters;
     let by_hour = parameters.text("chargeType") == Some("POSTPAID_BY_HOUR");
+    let months = parameters.optional_number("chargePrepaid.period")?;
     let wanted = NewGateway {
         name: parameters.required("name")?.to_owned(),
         vpc: parameters.required("vpcId")?.to_owned(),
         bandwidth: parameters.number("bandwidth")?,
-        months: parameters.optional_number("chargePrepaid.period")?.unwrap_or(1),
-        // What is charged by the hour lasts until it is deleted.
-        auto_renew: by_hour || parameters.flag("chargePrepaid.isAutoRenewals")?.unwrap_or(false),
+        months: (!by_hour).then(|| months.unwrap_or(1)),
+        auto_renew: parameters.flag("chargePrepaid.isAutoRenewals")?.unwrap_or(false),
+        tags: Vec::new(),
     };
     let made = context
         .management
@@ -72,7 +75,7 @@ pub(super) fn renew(context: &Context<'_>) -> Result<Value, Refusal> {
     let months = context.parameters.number("period")?;
     context
         .management
-        .renew_gateway(context.now, context.actor, of_vpc(context)?, months)?;
+        .renew_gateway(context.now, context.actor, of_vpc(context)?, months, None)?;
     Ok(json!({}))
 }
 
@@ -92,12 +95,17 @@ pub(super) fn describe(context: &Context<'_>) -> Result<Value, Refusal> {
         vpc: parameters.owned("vpcId"),
         id: parameters.owned("vpnGwId").or(of_deal),
         name: parameters.owned("vpnGwName"),
+        address: None,
     };
     let list = context
         .management
         .list_gateways(&filter, &parameters.page("vpnGwName")?)?;
     let site = context.management.site();
-    let data: Vec<_> = list.items.iter().map(|gateway| to_json(&site, gateway)).collect();
+    let data: Vec<_> = list
+        .items
+        .iter()
+        .map(|gateway| to_json(context.now, &site, gateway))
+        .collect();
     Ok(json!({ "totalCount": list.total, "data": data }))
 }
 
@@ -106,7 +114,7 @@ fn of_vpc<'a>(context: &Context<'a>) -> Result<&'a str, Refusal> {
     let filter = GatewayFilter {
         vpc: Some(context.parameters.required("vpcId")?.to_owned()),
         id: Some(context.parameters.required("vpnGwId")?.to_owned()),
-        name: None,
+        ..GatewayFilter::default()
     };
     let page = context.parameters.page("vpnGwName")?;
     if context.management.list_gateways(&filter, &page)?.total == 0 {
@@ -126,7 +134,7 @@ fn deal(gateway: &VpnGateway) -> String {
 /// `vpnGwStatus` of a gateway that runs.
 const RUNNING: u8 = 6;
 
-fn to_json(site: &Site, gateway: &VpnGateway) -> Value {
+fn to_json(now: Timestamp, site: &Site, gateway: &VpnGateway) -> Value {
     let vpc = site.vpcs.iter().find(|vpc| vpc.id == gateway.vpc);
     json!({
         "vpcId": gateway.vpc,
@@ -143,6 +151,8 @@ fn to_json(site: &Site, gateway: &VpnGateway) -> Value {
         "localSlaIp": format!("169.254.97.{}", gateway.number.rem_euclid(254) + 1),
         "isAutoRenewals": u8::from(gateway.auto_renew),
         "expireTime": gateway.expires.civil(),
+        // An extension.
+        "leaseState": gateway.lease(now).name(),
         "createTime": gateway.created.civil(),
     })
 }

@@ -41,8 +41,12 @@ const fn noun(kind: Kind) -> &'static str {
         Kind::Gateway => "VpnGw",
         Kind::CustomerGateway => "UserGw",
         Kind::Tunnel => "VpnConn",
+        Kind::Route => "VpnGwRoute",
         Kind::Task => "Task",
         Kind::ApiKey => "ApiKey",
+        Kind::AlarmPolicy => "AlarmPolicy",
+        Kind::AlarmReceiver => "AlarmNotice",
+        Kind::DefensePackage => "DefensePackage",
     }
 }
 
@@ -59,6 +63,7 @@ impl From<Error> for Refusal {
             } => (4000, "InvalidUserGwName".to_owned()),
             Error::NameInUse { kind, .. } => (4000, format!("Invalid{}Name.InUse", noun(*kind))),
             Error::AddressInUse { .. } => (4000, "InvalidUserGw.InUse".to_owned()),
+            Error::RouteDuplicate { .. } => (4000, "InvalidVpnGwRoute.Duplicate".to_owned()),
             Error::NotFound { kind, .. } => (5000, format!("Invalid{}.NotFound", noun(*kind))),
             Error::Quota { kind, .. } => (4400, format!("{}LimitExceeded", noun(*kind))),
             Error::State { kind, .. } => (5100, format!("Invalid{}State", noun(*kind))),

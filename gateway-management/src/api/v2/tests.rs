@@ -527,7 +527,15 @@ fn monitoring_has_a_number_for_each_five_minutes() {
     // 20:26:40; the rollup of 20:25 gets 3,000 octets.
     world
         .management
-        .record(NOW, &[(tunnel.clone(), counter(3_000))])
+        .record(
+            NOW,
+            &[crate::Sample {
+                namespace: crate::monitor::Namespace::Tunnel,
+                object: tunnel.clone(),
+                part_of: None,
+                counters: counter(3_000),
+            }],
+        )
         .unwrap();
     let answer = |more: &[(&str, &str)]| {
         let ids = [

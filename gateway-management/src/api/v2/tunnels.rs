@@ -44,6 +44,7 @@ pub(super) fn add(context: &Context<'_>) -> Result<Value, Refusal> {
         ike: ike_patch(parameters)?.apply(ike_defaults()),
         ipsec: ipsec_patch(parameters)?.apply(ipsec_defaults()),
         dpd_seconds: DPD_SECONDS,
+        tags: Vec::new(),
     };
     let made = context
         .management
