@@ -1,24 +1,40 @@
 //! What the agent is to run, in the words of the configuration file: one reader decides what a tunnel means, whoever wrote it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::algorithms::{EspEncryption, Identity, IkeVersion};
-use crate::objects::{CustomerGateway, Status, Tunnel, VpnGateway};
+use crate::defense::{DefensePackage, Limits};
+use crate::lease::Lease;
+use crate::objects::{CustomerGateway, Route, Status, Tunnel, VpnGateway};
 use crate::psk::PresharedKey;
 use crate::store::{Rows, StoreError};
+use crate::time::Timestamp;
 
 /// Everything of the store that concerns the data plane.
 #[derive(Debug)]
 pub struct Desired {
     /// Revision of the store, to be given back to [`crate::Management::settle`].
     pub revision: i64,
-    /// `[[gateway]]` and `[[customer_gateway]]` sections.
+    /// `[[gateway]]`, `[[customer_gateway]]` and `[[defense]]` sections.
     pub ends: String,
-    /// Tunnels.
-    pub tunnels: Vec<DesiredTunnel>,
+    /// Periods of the gateways by id.
+    pub leases: BTreeMap<String, DesiredLease>,
+    /// Tunnels in the order of their creation. One that did not change since the last time is the same object.
+    pub tunnels: Vec<Arc<DesiredTunnel>>,
+}
+
+/// The period of a gateway. Tunnels of one that is not in force stay configured and carry nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredLease {
+    /// The stage that is in force.
+    pub stage: Lease,
+    /// When it ends; `None`: never.
+    pub expires: Option<Timestamp>,
 }
 
 /// A tunnel as a document of one `[[tunnel]]` section.
@@ -30,10 +46,27 @@ pub struct DesiredTunnel {
     pub document: Zeroizing<String>,
 }
 
+/// Documents by the number of their tunnel, with the revision that they were written at: a tunnel that did not change is not read
+/// again.
+#[derive(Debug, Default)]
+pub(crate) struct Written(BTreeMap<i64, (i64, Arc<DesiredTunnel>)>);
+
 #[derive(Serialize)]
 struct Ends<'a> {
     gateway: Vec<GatewaySection<'a>>,
     customer_gateway: Vec<CustomerGatewaySection<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    defense: Vec<DefenseSection<'a>>,
+}
+
+#[derive(Serialize)]
+struct DefenseSection<'a> {
+    id: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<&'a str>,
+    #[serde(flatten)]
+    limits: &'a Limits,
 }
 
 #[derive(Serialize)]
@@ -43,6 +76,11 @@ struct GatewaySection<'a> {
     vpc: &'a str,
     address: Ipv4Addr,
     bandwidth_mbps: u32,
+    /// The period is no concern of the data plane, and of the machine's file; only an export has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_renew: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +103,12 @@ struct TunnelSection<'a> {
     customer_gateway: &'a str,
     start: &'static str,
     psk: &'a str,
+    /// Absent: the tunnel follows its rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<Vec<String>>,
+    /// Of no concern to the data plane; only an export has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    routes_disabled: Vec<String>,
     spd: Vec<RuleSection>,
     ike: IkeSection<'a>,
     ipsec: IpsecSection,
@@ -118,63 +162,172 @@ enum Pfs {
 }
 
 impl Desired {
-    /// Reads everything in one transaction.
-    pub(crate) fn read(rows: &Rows<'_>) -> Result<Self, StoreError> {
+    /// Reads everything in one transaction, tunnels only where they differ from what was written before.
+    pub(crate) fn read(rows: &Rows<'_>, written: &mut Written) -> Result<Self, StoreError> {
         let gateways = rows.gateways()?;
         let customer_gateways = rows.customer_gateways()?;
-        let gateway = |number| gateways.iter().find(|gateway| gateway.number == number);
-        let customer_gateway = |number| customer_gateways.iter().find(|gateway| gateway.number == number);
-        let wanted = rows.tunnels()?;
-        let wanted = wanted
-            .iter()
-            .filter(|tunnel| !matches!(tunnel.status, Status::Deleting | Status::CreateError));
-        let mut tunnels = Vec::new();
-        for tunnel in wanted {
-            let (Some(gateway), Some(customer_gateway)) =
-                (gateway(tunnel.gateway), customer_gateway(tunnel.customer_gateway))
-            else {
-                return Err(StoreError::Damaged("a tunnel has lost an end"));
+        let mut present = BTreeMap::new();
+        for (number, revision) in rows.tunnels_to_run()? {
+            let known = written.0.remove(&number);
+            let document = match known.filter(|&(written, _)| written == revision) {
+                Some((_, document)) => document,
+                None => {
+                    let tunnel = rows
+                        .tunnel_numbered(number)?
+                        .ok_or(StoreError::Damaged("a tunnel is gone within a transaction"))?;
+                    Arc::new(write(
+                        rows,
+                        tunnel,
+                        &gateways,
+                        &customer_gateways,
+                        Audience::Agent,
+                    )?)
+                }
             };
-            let document = document(tunnel, gateway, customer_gateway, &rows.psk(tunnel)?)?;
-            tunnels.push(DesiredTunnel {
-                id: tunnel.id.clone(),
-                document,
-            });
+            present.insert(number, (revision, document));
         }
+        let tunnels = present
+            .values()
+            .map(|(_, document)| Arc::clone(document))
+            .collect();
+        written.0 = present;
         Ok(Self {
             revision: rows.revision()?,
-            ends: ends(&gateways, &customer_gateways)?,
+            ends: ends(
+                gateways.iter().map(gateway_section),
+                &customer_gateways,
+                &rows.defense_packages()?,
+            )?,
+            leases: gateways.iter().map(lease).collect(),
             tunnels,
         })
     }
+}
 
-    /// The whole as one document, as `gateway export` writes it.
-    pub fn to_document(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(self.ends.clone());
-        for tunnel in &self.tunnels {
-            text.push('\n');
-            text.push_str(&tunnel.document);
-        }
-        text
+/// All objects as one document for [`crate::declaration`], keys included. A tunnel that is being deleted is left out.
+pub(crate) fn export(rows: &Rows<'_>) -> Result<Zeroizing<String>, StoreError> {
+    let (gateways, customer_gateways) = (rows.gateways()?, rows.customer_gateways()?);
+    let mut text = Zeroizing::new(ends(
+        gateways.iter().map(leased_section),
+        &customer_gateways,
+        &rows.defense_packages()?,
+    )?);
+    let tunnels = rows.tunnels()?;
+    for tunnel in tunnels
+        .into_iter()
+        .filter(|tunnel| tunnel.status != Status::Deleting)
+    {
+        text.push('\n');
+        text.push_str(&write(rows, tunnel, &gateways, &customer_gateways, Audience::Import)?.document);
+    }
+    Ok(text)
+}
+
+fn lease(gateway: &VpnGateway) -> (String, DesiredLease) {
+    let lease = DesiredLease {
+        stage: gateway.stage,
+        expires: (gateway.expires < Timestamp::NEVER).then_some(gateway.expires),
+    };
+    (gateway.id.clone(), lease)
+}
+
+fn leased_section(gateway: &VpnGateway) -> GatewaySection<'_> {
+    GatewaySection {
+        expires: (gateway.expires < Timestamp::NEVER).then(|| gateway.expires.utc()),
+        auto_renew: gateway.auto_renew.then_some(true),
+        ..gateway_section(gateway)
     }
 }
 
-fn ends(gateways: &[VpnGateway], customer_gateways: &[CustomerGateway]) -> Result<String, StoreError> {
-    let gateway = gateways.iter().map(|gateway| GatewaySection {
+/// Who reads the document of a tunnel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// It runs what is in force.
+    Agent,
+    /// It takes everything into a store.
+    Import,
+}
+
+/// What a document says about the routes of a tunnel.
+struct Routes {
+    in_force: Option<Vec<String>>,
+    disabled: Vec<String>,
+}
+
+impl Routes {
+    fn of(routes: &[Route], audience: Audience) -> Self {
+        let destinations = |enabled: bool| {
+            let some = routes.iter().filter(move |route| route.enabled == enabled);
+            some.map(|route| route.destination.to_string()).collect()
+        };
+        Self {
+            // None of them in force is not the same as none at all.
+            in_force: (!routes.is_empty()).then(|| destinations(true)),
+            disabled: match audience {
+                Audience::Agent => Vec::new(),
+                Audience::Import => destinations(false),
+            },
+        }
+    }
+}
+
+fn write(
+    rows: &Rows<'_>,
+    tunnel: Tunnel,
+    gateways: &[VpnGateway],
+    customer_gateways: &[CustomerGateway],
+    audience: Audience,
+) -> Result<DesiredTunnel, StoreError> {
+    let gateway = gateways.iter().find(|gateway| gateway.number == tunnel.gateway);
+    let customer_gateway = customer_gateways
+        .iter()
+        .find(|gateway| gateway.number == tunnel.customer_gateway);
+    let (Some(gateway), Some(customer_gateway)) = (gateway, customer_gateway) else {
+        return Err(StoreError::Damaged("a tunnel has lost an end"));
+    };
+    let routes = Routes::of(&rows.routes_of_tunnel(tunnel.number)?, audience);
+    let document = document(&tunnel, gateway, customer_gateway, routes, &rows.psk(&tunnel)?)?;
+    Ok(DesiredTunnel {
+        id: tunnel.id,
+        document,
+    })
+}
+
+fn gateway_section(gateway: &VpnGateway) -> GatewaySection<'_> {
+    GatewaySection {
         id: &gateway.id,
         name: &gateway.name,
         vpc: &gateway.vpc,
         address: gateway.address,
         bandwidth_mbps: gateway.bandwidth,
-    });
+        expires: None,
+        auto_renew: None,
+    }
+}
+
+fn defense_section(package: &DefensePackage) -> DefenseSection<'_> {
+    DefenseSection {
+        id: &package.id,
+        name: &package.name,
+        gateway: package.gateway.as_deref(),
+        limits: &package.limits,
+    }
+}
+
+fn ends<'a>(
+    gateways: impl Iterator<Item = GatewaySection<'a>>,
+    customer_gateways: &'a [CustomerGateway],
+    defenses: &'a [DefensePackage],
+) -> Result<String, StoreError> {
     let customer_gateway = customer_gateways.iter().map(|gateway| CustomerGatewaySection {
         id: &gateway.id,
         name: &gateway.name,
         address: gateway.address,
     });
     to_toml(&Ends {
-        gateway: gateway.collect(),
+        gateway: gateways.collect(),
         customer_gateway: customer_gateway.collect(),
+        defense: defenses.iter().map(defense_section).collect(),
     })
 }
 
@@ -182,6 +335,7 @@ fn document(
     tunnel: &Tunnel,
     gateway: &VpnGateway,
     customer_gateway: &CustomerGateway,
+    routes: Routes,
     psk: &PresharedKey,
 ) -> Result<Zeroizing<String>, StoreError> {
     let (ike, ipsec) = (&tunnel.ike, &tunnel.ipsec);
@@ -196,6 +350,8 @@ fn document(
         customer_gateway: &customer_gateway.id,
         start: tunnel.start.name(),
         psk: psk.expose(),
+        routes: routes.in_force,
+        routes_disabled: routes.disabled,
         spd: tunnel.spd.iter().map(rule).collect(),
         ike: IkeSection {
             version: ike.version.name(),

@@ -20,10 +20,18 @@ pub enum Kind {
     CustomerGateway,
     /// VPN tunnel.
     Tunnel,
+    /// Route to a VPN tunnel.
+    Route,
     /// Asynchronous task.
     Task,
     /// API key.
     ApiKey,
+    /// Alarm policy.
+    AlarmPolicy,
+    /// Who is told of alarms.
+    AlarmReceiver,
+    /// High defense package.
+    DefensePackage,
 }
 
 impl fmt::Display for Kind {
@@ -33,8 +41,12 @@ impl fmt::Display for Kind {
             Self::Gateway => "VPN gateway",
             Self::CustomerGateway => "customer gateway",
             Self::Tunnel => "VPN tunnel",
+            Self::Route => "route",
             Self::Task => "task",
             Self::ApiKey => "API key",
+            Self::AlarmPolicy => "alarm policy",
+            Self::AlarmReceiver => "alarm receiver",
+            Self::DefensePackage => "high defense package",
         })
     }
 }
@@ -87,6 +99,18 @@ pub enum Error {
         address: String,
         /// Who has it.
         owner: String,
+    },
+    /// Routes of one tunnel do not overlap.
+    #[error(
+        "destination = {destination:?}: must not overlap other routes of the tunnel, and {owner} leads to {range}"
+    )]
+    RouteDuplicate {
+        /// The destination.
+        destination: String,
+        /// Id of the other route.
+        owner: String,
+        /// Its destination.
+        range: String,
     },
     /// There is no such object.
     #[error("no {kind} has the id {id:?}")]

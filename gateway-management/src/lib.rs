@@ -13,11 +13,16 @@
 //! This crate knows neither the IKE engine nor the data plane. Stored tunnels leave it as sections of the configuration file
 //! ([`desired`]), so that one reader and one set of rules decide what the agent runs.
 
+pub mod alarm;
 pub mod algorithms;
 pub mod api;
+pub mod declaration;
+pub mod defense;
 pub mod desired;
 pub mod download;
 pub mod error;
+pub mod lease;
+pub mod monitor;
 pub mod objects;
 pub mod price;
 pub mod psk;
@@ -29,7 +34,8 @@ pub mod time;
 pub mod values;
 
 pub use error::{Error, Kind};
-pub use service::{Actor, Agent, LiveTunnel, Management};
+pub use lease::Lease;
+pub use service::{Actor, Agent, Health, LiveTunnel, Management, Nobody, Sample};
 pub use site::Site;
 pub use store::Store;
 pub use time::Timestamp;

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::algorithms::{IkeOptions, IpsecOptions, Start};
+use crate::lease::Lease;
 use crate::psk::PresharedKey;
 use crate::spd::SpdRule;
 use crate::time::Timestamp;
@@ -30,33 +32,23 @@ pub struct VpnGateway {
     pub auto_renew: bool,
     /// When it was made.
     pub created: Timestamp,
-    /// When its period ends.
+    /// When its period ends; [`Timestamp::NEVER`] when it is charged by the hour.
     pub expires: Timestamp,
+    /// The stage of its life that is in force: what the agent runs follows this one.
+    pub stage: Lease,
+    /// The end that its owner was reminded of last; 0 before the first time.
+    pub reminded: Timestamp,
 }
-
-/// What the end of its period means for a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lease {
-    /// The period lasts.
-    Running,
-    /// It ended: tunnels go on, changes are refused.
-    Isolated,
-    /// It ended long ago: the gateway is to be removed.
-    Over,
-}
-
-/// How long an expired gateway is kept, in seconds.
-const ISOLATION: i64 = 7 * 24 * 3600;
 
 impl VpnGateway {
     /// Where it stands in its life at `now`.
     pub const fn lease(&self, now: Timestamp) -> Lease {
-        if now.0 < self.expires.0 {
-            Lease::Running
-        } else if now.0 < self.expires.0.saturating_add(ISOLATION) {
-            Lease::Isolated
-        } else {
-            Lease::Over
+        match self.stage {
+            // A removal that began is finished.
+            Lease::Over => Lease::Over,
+            Lease::Unlimited | Lease::Running | Lease::Expiring | Lease::Isolated => {
+                Lease::of(self.expires, now)
+            }
         }
     }
 }
@@ -107,6 +99,27 @@ pub struct Tunnel {
     pub created: Timestamp,
     /// Why it is in an error state; empty otherwise.
     pub error: String,
+}
+
+/// An entry of the VPC's route table: packets to the destination take the tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `vpnr-k3x5m7p9`.
+    pub id: String,
+    /// Id of the tunnel.
+    pub tunnel: String,
+    /// Where its packets go.
+    pub destination: Ipv4Net,
+    /// 0 or 100, as its owner wrote it.
+    pub priority: u32,
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// What its owner wrote about it.
+    pub description: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was changed last.
+    pub updated: Timestamp,
 }
 
 /// Where a tunnel stands between the store and the data plane. The numbers are those of the API.
@@ -284,6 +297,15 @@ pub struct TunnelView {
     pub customer_gateway: CustomerGateway,
     /// The key; `None` where the caller may not see it.
     pub psk: Option<PresharedKey>,
+}
+
+/// A word about an object, for its owner's own order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Unique for its object.
+    pub key: String,
+    /// May be empty.
+    pub value: String,
 }
 
 /// A line of the audit log.

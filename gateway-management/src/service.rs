@@ -5,26 +5,41 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use crate::desired::Desired;
+use serde::{Deserialize, Serialize};
+
+use crate::alarm::{Counters as AlarmCounters, Targets};
+use crate::defense::DefenseState;
+use crate::desired::{Desired, Written};
 use crate::error::{Error, Kind};
+use crate::monitor::Namespace;
 use crate::objects::{AuditEntry, CustomerGateway, Role, VpnGateway};
 use crate::site::Site;
-use crate::store::{Rows, Store, StoreError, Traffic, random};
+use crate::store::{DEFAULT_ROLLUP_OCTETS, Rows, Store, StoreError, Traffic, random};
 use crate::time::Timestamp;
 use crate::values;
 
+mod alarms;
 mod customer_gateways;
+mod defense;
 mod gateways;
+mod import;
 pub mod keys;
+mod leases;
 mod monitor;
+mod routes;
 mod settle;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod tunnels;
 
+pub use customer_gateways::CustomerGatewayFilter;
 pub use gateways::{GatewayChange, GatewayFilter, NewGateway};
+pub use import::{Fate, Import, ImportError, Imported};
+pub use monitor::{MonitorQuery, Sample, Series};
+pub use routes::{NewRoute, RouteChange};
 pub use tunnels::{Changed, Effect, NewTunnel, TunnelChange, TunnelQuery};
 
 /// Who asks.
@@ -64,6 +79,32 @@ pub trait Agent: Send + Sync {
     fn reset(&self, tunnel: &str);
     /// What is known of a tunnel; `None` when the agent does not have it.
     fn live(&self, tunnel: &str) -> Option<LiveTunnel>;
+    /// Bandwidth setting in Mbit/s of a gateway that is not in the store; `None` without a limit, or without such a gateway.
+    fn bandwidth(&self, _gateway: &str) -> Option<u32> {
+        None
+    }
+    /// Ids of all tunnels or gateways that the agent has, those of the file too.
+    fn objects(&self, _namespace: Namespace) -> Vec<String> {
+        Vec::new()
+    }
+    /// What the shield of a gateway does; `None` without a shield.
+    fn defense(&self, _gateway: &str) -> Option<DefenseState> {
+        None
+    }
+}
+
+/// The agent of those who change nothing that runs, or have nobody to tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Agent for Nobody {
+    fn changed(&self) {}
+
+    fn reset(&self, _tunnel: &str) {}
+
+    fn live(&self, _tunnel: &str) -> Option<LiveTunnel> {
+        None
+    }
 }
 
 /// A tunnel in the data plane.
@@ -71,8 +112,34 @@ pub trait Agent: Send + Sync {
 pub struct LiveTunnel {
     /// Whether at least one pair of SAs carries traffic.
     pub up: bool,
+    /// What its probes say; `None` when it is not probed.
+    pub health: Option<Health>,
     /// Counters since the agent's start.
     pub traffic: Traffic,
+}
+
+/// What the probes of a tunnel say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// Answered.
+    Healthy,
+    /// As many in a row as the threshold says were not answered.
+    Unhealthy,
+}
+
+impl Health {
+    /// Its name in status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// Everything that can be done to the objects. Shared by the front ends.
@@ -81,6 +148,13 @@ pub struct Management {
     site: RwLock<Arc<Site>>,
     agent: Arc<dyn Agent>,
     counters: std::sync::Mutex<BTreeMap<String, Traffic>>,
+    /// What [`Self::desired`] wrote last. Locked before the store.
+    written: std::sync::Mutex<Written>,
+    rollup_octets: u64,
+    /// When this process recorded for the first time: of what was before, nothing says that it was seen.
+    recorded_since: OnceLock<Timestamp>,
+    targets: Targets,
+    alarm_counters: AlarmCounters,
 }
 
 impl fmt::Debug for Management {
@@ -106,7 +180,26 @@ impl Management {
             site: RwLock::new(Arc::new(site)),
             agent,
             counters: std::sync::Mutex::default(),
+            written: std::sync::Mutex::default(),
+            rollup_octets: DEFAULT_ROLLUP_OCTETS,
+            recorded_since: OnceLock::new(),
+            targets: Targets::default(),
+            alarm_counters: AlarmCounters::default(),
         }
+    }
+
+    /// Lets all rollups together take at most this many octets.
+    #[must_use]
+    pub const fn with_rollup_octets(mut self, octets: u64) -> Self {
+        self.rollup_octets = octets;
+        self
+    }
+
+    /// Lets alarms be sent to these addresses only.
+    #[must_use]
+    pub fn with_alarm_targets(mut self, targets: Targets) -> Self {
+        self.targets = targets;
+        self
     }
 
     /// What the machine's file says.
@@ -124,7 +217,8 @@ impl Management {
     /// # Errors
     /// [`StoreError`].
     pub fn desired(&self) -> Result<Desired, StoreError> {
-        self.store.read(Desired::read)
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.read(|rows| Desired::read(rows, &mut written))
     }
 
     /// The last lines of the audit log, newest first.

@@ -48,6 +48,8 @@ pub struct Quotas {
     pub rules_per_tunnel: usize,
     /// Peer ranges per SPD rule.
     pub peer_ranges_per_rule: usize,
+    /// Routes per VPN gateway.
+    pub routes_per_gateway: usize,
 }
 
 impl Default for Quotas {
@@ -59,6 +61,7 @@ impl Default for Quotas {
             tunnels_per_gateway: 20,
             rules_per_tunnel: 10,
             peer_ranges_per_rule: 50,
+            routes_per_gateway: 100,
         }
     }
 }

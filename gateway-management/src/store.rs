@@ -10,13 +10,19 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
 mod access;
+mod alarms;
+mod defense;
 mod ends;
+mod routes;
 mod schema;
+mod tags;
 mod traffic;
 mod tunnels;
 mod vault;
 
-pub use traffic::{Point, Resolution, Traffic};
+pub use alarms::{Told, Waiting};
+pub use routes::RouteFilter;
+pub use traffic::{DEFAULT_ROLLUP_OCTETS, Point, ROLLUP_OCTETS, Resolution, Traffic};
 pub use tunnels::{Order, Page, TunnelFilter};
 pub use vault::{KeyError, Vault};
 

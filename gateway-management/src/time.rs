@@ -20,10 +20,26 @@ impl Timestamp {
         Self(since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
     }
 
+    /// The end of a period that does not end: the last whole day that the calendar of this crate knows.
+    pub const NEVER: Self = Self(253_402_128_000);
+
     /// Later by this many seconds.
     #[must_use]
     pub const fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
+    }
+
+    /// 00:00 in GMT+8 of the day that comes this many days after its own.
+    #[must_use]
+    pub const fn start_of_day_after(self, days: i64) -> Self {
+        const DAY: i64 = 24 * 3600;
+        let offset = API_OFFSET_HOURS as i64 * 3600;
+        let day = self.0.saturating_add(offset).div_euclid(DAY);
+        Self(
+            day.saturating_add(days)
+                .saturating_mul(DAY)
+                .saturating_sub(offset),
+        )
     }
 
     /// Later by this many calendar months: the same day of the month, or the month's last one.
@@ -52,6 +68,13 @@ impl Timestamp {
         Instant::from_second(self.0).map_or_else(|_out_of_range| String::new(), |instant| instant.to_string())
     }
 
+    /// Reads `2016-07-07T04:00:00Z`; `None` when it is none.
+    pub fn parse_utc(text: &str) -> Option<Self> {
+        text.parse::<Instant>()
+            .ok()
+            .map(|instant| Self(instant.as_second()))
+    }
+
     /// Reads `2016-07-07 12:00:00` in GMT+8; `None` when it is none.
     pub fn parse_civil(text: &str) -> Option<Self> {
         let civil = DateTime::strptime("%Y-%m-%d %H:%M:%S", text.trim()).ok()?;
@@ -73,6 +96,9 @@ mod tests {
         let noon = Timestamp(1_467_864_000);
         assert_eq!(noon.civil(), "2016-07-07 12:00:00");
         assert_eq!(noon.utc(), "2016-07-07T04:00:00Z");
+        assert_eq!(Timestamp::parse_utc("2016-07-07T04:00:00Z"), Some(noon));
+        assert_eq!(Timestamp::NEVER.utc(), "9999-12-30T00:00:00Z");
+        assert_eq!(Timestamp::parse_utc("2016-07-07"), None);
         assert_eq!(Timestamp::parse_civil("2016-07-07 12:00:00"), Some(noon));
         for wrong in ["", "2016-07-07", "2016-13-07 12:00:00", "now"] {
             assert_eq!(Timestamp::parse_civil(wrong), None, "{wrong}");

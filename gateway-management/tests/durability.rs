@@ -16,21 +16,11 @@ use std::sync::Arc;
 use gateway_management::price::PriceBook;
 use gateway_management::site::Quotas;
 use gateway_management::store::{Order, Page, Vault};
-use gateway_management::{Actor, Agent, LiveTunnel, Management, Site, Store, Timestamp};
+use gateway_management::{Actor, Management, Nobody, Site, Store, Timestamp};
 
 /// Where the child finds its store; its presence makes this program the child.
 const STORE: &str = "GATEWAY_KILL_STORE";
 const NOW: Timestamp = Timestamp(1_600_000_000);
-
-struct Nobody;
-
-impl Agent for Nobody {
-    fn changed(&self) {}
-    fn reset(&self, _tunnel: &str) {}
-    fn live(&self, _tunnel: &str) -> Option<LiveTunnel> {
-        None
-    }
-}
 
 fn management(file: &Path) -> Management {
     let site = Site {

@@ -32,6 +32,8 @@ pub(super) struct Facts<'a> {
     ike: Ike,
     esp: Esp,
     dpd_seconds: u32,
+    /// Weak choices, in the words of the configuration file.
+    weak: Vec<String>,
     mtu: u16,
     mss: u16,
 }
@@ -170,6 +172,7 @@ impl<'a> Facts<'a> {
                 kilobytes: ipsec.lifetime_kilobytes,
             },
             dpd_seconds: tunnel.dpd_seconds,
+            weak: [ike.weaknesses(), ipsec.weaknesses()].concat(),
             mtu,
             mss,
         }

@@ -64,6 +64,8 @@ fn view(version: IkeVersion) -> TunnelView {
             auto_renew: false,
             created: NOW,
             expires: NOW,
+            stage: crate::lease::Lease::Running,
+            reminded: NOW,
         },
         customer_gateway: CustomerGateway {
             number: 1,
@@ -203,4 +205,141 @@ fn what_a_device_does_not_have_is_refused() {
         None,
         "has no line for a setting of the tunnel",
     );
+}
+
+/// Groups by vendor and platform that the devices' documents name; the files of the two versions may differ.
+const GROUPS: &[(&str, &str, &[u16], &[u16])] = &[
+    ("cisco", "ios", &ALL_GROUPS, &ALL_GROUPS),
+    ("cisco", "asa", &[1, 2, 5, 14], &ALL_GROUPS),
+    (
+        "h3c",
+        "comware",
+        &[1, 2, 5, 14, 19, 20, 24],
+        &[1, 2, 5, 14, 19, 20, 24],
+    ),
+    ("strongswan", "swanctl", &ALL_GROUPS, &ALL_GROUPS),
+    ("strongswan", "ipsec.conf", &ALL_GROUPS, &ALL_GROUPS),
+    (
+        "libreswan",
+        "linux",
+        &[5, 14, 15, 16, 19, 20, 21],
+        &[5, 14, 15, 16, 19, 20, 21],
+    ),
+    ("huawei", "vrp", &ALL_GROUPS, &ALL_GROUPS),
+    ("juniper", "junos", &ALL_GROUPS, &ALL_GROUPS),
+    ("fortinet", "fortios", &NO_GROUP_24, &NO_GROUP_24),
+    ("paloalto", "panos", &NO_GROUP_24, &NO_GROUP_24),
+    ("mikrotik", "routeros", &NO_GROUP_24, &NO_GROUP_24),
+    ("vyos", "vyos", &ALL_GROUPS, &ALL_GROUPS),
+    ("opnsense", "opnsense", &ALL_GROUPS, &ALL_GROUPS),
+];
+const ALL_GROUPS: [u16; 10] = [1, 2, 5, 14, 15, 16, 19, 20, 21, 24];
+const NO_GROUP_24: [u16; 9] = [1, 2, 5, 14, 15, 16, 19, 20, 21];
+
+#[test]
+fn a_file_has_no_group_that_its_device_does_not_know() {
+    assert_eq!(GROUPS.len(), VENDORS.len());
+    for &(name, platform, v1, v2) in GROUPS {
+        let device = Device {
+            vendor: name,
+            platform,
+            software: None,
+            interface: None,
+        };
+        for (version, known) in [(IkeVersion::V1, v1), (IkeVersion::V2, v2)] {
+            for &group in DhGroup::ALL {
+                let (mut for_ike, mut for_pfs) = (view(version), view(version));
+                for_ike.tunnel.ike.group = group;
+                for_pfs.tunnel.ipsec.pfs = Some(group);
+                for (view, place) in [(for_ike, "IKE"), (for_pfs, "PFS")] {
+                    // libreswan's algparse: "ESP DH algorithm 'dh19' is not supported by IKEv1".
+                    let lacks = (name, version, place) == ("libreswan", IkeVersion::V1, "PFS")
+                        && matches!(group, DhGroup::Group19 | DhGroup::Group20 | DhGroup::Group21);
+                    assert_eq!(
+                        render(&view, NOW, &device).is_ok(),
+                        known.contains(&group.number()) && !lacks,
+                        "{name} {platform} {version:?} {place} {group:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Ciphers and hashes that a device lacks, as `place name`; everything else makes a file.
+#[test]
+fn a_file_has_no_cipher_or_hash_that_its_device_does_not_know() {
+    let lacks: &[(&str, IkeVersion, &[&str])] = &[
+        ("ios", IkeVersion::V1, &[]),
+        ("ios", IkeVersion::V2, &[]),
+        (
+            "asa",
+            IkeVersion::V1,
+            &[
+                "ike sha2-256",
+                "ike sha2-384",
+                "ike sha2-512",
+                "esp sha2-256",
+                "esp sha2-384",
+                "esp sha2-512",
+                "esp aes-128-gcm",
+                "esp aes-256-gcm",
+            ],
+        ),
+        ("asa", IkeVersion::V2, &[]),
+        ("routeros", IkeVersion::V1, &["esp sha2-384"]),
+        ("routeros", IkeVersion::V2, &["esp sha2-384"]),
+        ("vyos", IkeVersion::V1, &["ike des", "esp des"]),
+        ("vyos", IkeVersion::V2, &["ike des", "esp des"]),
+        ("linux", IkeVersion::V1, &["ike des", "esp des"]),
+        ("linux", IkeVersion::V2, &["ike des", "esp des"]),
+        ("opnsense", IkeVersion::V1, &["ike des", "esp des"]),
+        ("opnsense", IkeVersion::V2, &["ike des", "esp des"]),
+    ];
+    for vendor in VENDORS {
+        for version in [IkeVersion::V1, IkeVersion::V2] {
+            let expected = lacks
+                .iter()
+                .find(|row| (row.0, row.1) == (vendor.platform, version))
+                .map_or(&[][..], |row| row.2);
+            let mut refused = std::collections::BTreeSet::new();
+            let mut attempt = |what: String, change: &dyn Fn(&mut Tunnel)| {
+                let mut view = view(version);
+                change(&mut view.tunnel);
+                if render(&view, NOW, &device(vendor)).is_err() {
+                    refused.insert(what);
+                }
+            };
+            for &cipher in IkeEncryption::ALL {
+                attempt(format!("ike {}", cipher.name()), &|tunnel| {
+                    tunnel.ike.encryption = cipher
+                });
+            }
+            for &cipher in EspEncryption::ALL {
+                attempt(format!("esp {}", cipher.name()), &|tunnel| {
+                    tunnel.ipsec.encryption = cipher;
+                });
+            }
+            for &hash in Hash::ALL {
+                attempt(format!("ike {}", hash.name()), &|tunnel| tunnel.ike.hash = hash);
+                attempt(format!("esp {}", hash.name()), &|tunnel| {
+                    tunnel.ipsec.integrity = hash
+                });
+            }
+            let expected: std::collections::BTreeSet<_> =
+                expected.iter().map(|&what| what.to_owned()).collect();
+            assert_eq!(refused, expected, "{} {version:?}", vendor.platform);
+        }
+    }
+}
+
+#[test]
+fn weak_choices_are_named_at_the_head_of_a_file() {
+    for vendor in VENDORS {
+        let mut view = view(IkeVersion::V1);
+        assert!(!render(&view, NOW, &device(vendor)).unwrap().contains("Weak:"));
+        view.tunnel.ike.encryption = IkeEncryption::TripleDes;
+        let text = render(&view, NOW, &device(vendor)).unwrap();
+        assert!(text.contains("Weak: IKE encryption 3des"), "{}", vendor.platform);
+    }
 }

@@ -1,11 +1,25 @@
 //! Customer gateways.
 
-use super::{Actor, Listing, Management, audit, customer_gateway, new_id};
+use std::net::Ipv4Addr;
+
+use super::{Actor, Listing, Management, audit, customer_gateway, new_id, tags};
 use crate::error::{Error, Kind};
-use crate::objects::{CustomerGateway, Role};
-use crate::store::Page;
+use crate::objects::{CustomerGateway, Role, Tag};
+use crate::site::Site;
+use crate::store::{Page, Rows, StoreError};
 use crate::time::Timestamp;
 use crate::values;
+
+/// Which customer gateways a list has; what is `None` filters nothing.
+#[derive(Clone, Debug, Default)]
+pub struct CustomerGatewayFilter {
+    /// Id.
+    pub id: Option<String>,
+    /// Part of the name.
+    pub name: Option<String>,
+    /// Public address.
+    pub address: Option<String>,
+}
 
 impl Management {
     /// Makes a customer gateway.
@@ -19,34 +33,28 @@ impl Management {
         name: &str,
         address: &str,
     ) -> Result<CustomerGateway, Error> {
+        self.create_tagged_customer_gateway(now, actor, name, address, &[])
+    }
+
+    /// Makes a customer gateway with tags.
+    ///
+    /// # Errors
+    /// [`Error`]: name, address, quota, tags.
+    pub fn create_tagged_customer_gateway(
+        &self,
+        now: Timestamp,
+        actor: &Actor,
+        name: &str,
+        address: &str,
+        tags: &[Tag],
+    ) -> Result<CustomerGateway, Error> {
         actor.require(Role::Operate)?;
+        tags::check(tags)?;
         let name = values::name(Kind::CustomerGateway, name)?;
         let address = values::customer_address(address)?;
         let site = self.site();
         self.store.write(|rows| {
-            let present = rows.customer_gateways()?;
-            refuse_taken_name(&present, &name, None)?;
-            if let Some(owner) = present.iter().find(|gateway| gateway.address == address) {
-                return Err(Error::AddressInUse {
-                    address: address.to_string(),
-                    owner: owner.id.clone(),
-                });
-            }
-            if site.public_addresses.contains(&address) {
-                return Err(Error::invalid(
-                    "address",
-                    address,
-                    "is not an address of this gateway itself",
-                ));
-            }
-            let limit = site.quotas.customer_gateways;
-            if present.len() >= limit {
-                return Err(Error::Quota {
-                    what: "customer gateways",
-                    limit,
-                    kind: Kind::CustomerGateway,
-                });
-            }
+            check_new(rows, &site, &name, address)?;
             let mut made = CustomerGateway {
                 number: 0,
                 id: new_id("cgw")?,
@@ -55,6 +63,7 @@ impl Management {
                 created: now,
             };
             made.number = rows.insert_customer_gateway(&made)?;
+            rows.put_tags(&made.id, tags)?;
             audit(
                 rows,
                 now,
@@ -82,7 +91,7 @@ impl Management {
         let name = values::name(Kind::CustomerGateway, name)?;
         self.store.write(|rows| {
             let gateway = customer_gateway(rows, id)?;
-            refuse_taken_name(&rows.customer_gateways()?, &name, Some(gateway.number))?;
+            refuse_taken_name(rows, &name, Some(gateway.number))?;
             rows.rename_customer_gateway(gateway.number, &name)?;
             rows.next_revision()?;
             audit(
@@ -131,6 +140,46 @@ impl Management {
         })
     }
 
+    /// A page of the customer gateways that pass a filter.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn find_customer_gateways(
+        &self,
+        filter: &CustomerGatewayFilter,
+        page: &Page,
+    ) -> Result<Listing<CustomerGateway>, Error> {
+        let mut found = self.store.read(|rows| rows.customer_gateways())?;
+        found.retain(|gateway| {
+            filter.id.as_ref().is_none_or(|id| *id == gateway.id)
+                && filter
+                    .name
+                    .as_ref()
+                    .is_none_or(|part| gateway.name.contains(part.as_str()))
+                && filter
+                    .address
+                    .as_ref()
+                    .is_none_or(|address| *address == gateway.address.to_string())
+        });
+        let total = found.len();
+        let items = page.cut(
+            found,
+            |gateway| gateway.name.clone(),
+            |gateway| (gateway.created, gateway.number),
+        );
+        Ok(Listing { total, items })
+    }
+
+    /// The customer gateways with these ids; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn customer_gateways_with_ids(&self, ids: &[String]) -> Result<Vec<CustomerGateway>, StoreError> {
+        let find = |rows: &Rows<'_>, id: &String| rows.customer_gateway(id).transpose();
+        self.store
+            .read(|rows| ids.iter().filter_map(|id| find(rows, id)).collect())
+    }
+
     /// A page of the customer gateways, each with the number of its tunnels.
     ///
     /// # Errors
@@ -165,11 +214,36 @@ impl Management {
     }
 }
 
-fn refuse_taken_name(present: &[CustomerGateway], name: &str, except: Option<i64>) -> Result<(), Error> {
-    if present
-        .iter()
-        .any(|gateway| gateway.name == name && Some(gateway.number) != except)
-    {
+/// The rules that a new customer gateway and those there are keep together.
+pub(super) fn check_new(rows: &Rows<'_>, site: &Site, name: &str, address: Ipv4Addr) -> Result<(), Error> {
+    refuse_taken_name(rows, name, None)?;
+    if let Some(owner) = rows.customer_gateway_at(address)? {
+        return Err(Error::AddressInUse {
+            address: address.to_string(),
+            owner: owner.id,
+        });
+    }
+    if site.public_addresses.contains(&address) {
+        return Err(Error::invalid(
+            "address",
+            address,
+            "is not an address of this gateway itself",
+        ));
+    }
+    let limit = site.quotas.customer_gateways;
+    if rows.count_customer_gateways()? >= limit {
+        return Err(Error::Quota {
+            what: "customer gateways",
+            limit,
+            kind: Kind::CustomerGateway,
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn refuse_taken_name(rows: &Rows<'_>, name: &str, except: Option<i64>) -> Result<(), Error> {
+    let owner = rows.customer_gateway_named(name)?;
+    if owner.is_some_and(|owner| Some(owner.number) != except) {
         return Err(Error::NameInUse {
             kind: Kind::CustomerGateway,
             name: name.to_owned(),

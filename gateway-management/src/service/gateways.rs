@@ -1,10 +1,13 @@
-//! VPN gateways: bought for a period, renamed, resized, renewed, removed at the end.
+//! VPN gateways: made, renamed, resized, listed, removed. What the end of their period does is in `leases`.
 
-use super::{Actor, Listing, Management, audit, gateway, new_id};
+use super::leases::refuse_isolated;
+use super::{Actor, Listing, Management, audit, gateway, new_id, tags};
 use crate::error::{Error, Kind};
-use crate::objects::{Lease, Role, Status, VpnGateway};
+use crate::lease::Lease;
+use crate::objects::{Role, Tag, VpnGateway};
 use crate::price::{check_bandwidth, check_period};
-use crate::store::{Page, Rows};
+use crate::site::Site;
+use crate::store::{Page, Rows, StoreError};
 use crate::time::Timestamp;
 use crate::values;
 
@@ -17,10 +20,12 @@ pub struct NewGateway {
     pub vpc: String,
     /// Bandwidth setting in Mbit/s.
     pub bandwidth: u32,
-    /// Purchase period in months.
-    pub months: u32,
+    /// Purchase period in months; `None`: charged by the hour, until it is deleted.
+    pub months: Option<u32>,
     /// Whether the period is prolonged at its end.
     pub auto_renew: bool,
+    /// Its tags.
+    pub tags: Vec<Tag>,
 }
 
 /// What changes of a gateway; `None` stays.
@@ -43,6 +48,8 @@ pub struct GatewayFilter {
     pub id: Option<String>,
     /// Part of the name.
     pub name: Option<String>,
+    /// Public address.
+    pub address: Option<String>,
 }
 
 impl Management {
@@ -71,22 +78,18 @@ impl Management {
         let name = values::name(Kind::Gateway, &wanted.name)?;
         let vpc = site.vpc(&wanted.vpc)?;
         check_bandwidth(wanted.bandwidth)?;
-        check_period(wanted.months)?;
+        wanted.months.map(check_period).transpose()?;
+        tags::check(&wanted.tags)?;
         let made = self.store.write(|rows| {
             let present = rows.gateways()?;
-            refuse_taken_name(&present, &name, None)?;
-            let limit = site.quotas.gateways_per_vpc;
-            if present.iter().filter(|gateway| gateway.vpc == vpc.id).count() >= limit {
-                return Err(Error::Quota {
-                    what: "VPN gateways per VPC",
-                    limit,
-                    kind: Kind::Gateway,
-                });
-            }
+            check_new(&present, &site, &vpc.id, &name)?;
             let mut pool = site.public_addresses.iter().copied();
             let address = pool
                 .find(|address| present.iter().all(|gateway| gateway.address != *address))
                 .ok_or(Error::NoAddressLeft)?;
+            let expires = wanted
+                .months
+                .map_or(Timestamp::NEVER, |months| now.plus_months(months));
             let mut made = VpnGateway {
                 number: 0,
                 id: new_id("vpngw")?,
@@ -96,14 +99,17 @@ impl Management {
                 bandwidth: wanted.bandwidth,
                 auto_renew: wanted.auto_renew,
                 created: now,
-                expires: now.plus_months(wanted.months),
+                expires,
+                stage: Lease::of(expires, now),
+                reminded: Timestamp::default(),
             };
             made.number = rows.insert_gateway(&made)?;
+            rows.put_tags(&made.id, &wanted.tags)?;
             rows.next_revision()?;
-            let detail = format!(
-                "{} {} Mbit/s, {} months",
-                made.address, made.bandwidth, wanted.months
-            );
+            let period = wanted
+                .months
+                .map_or_else(|| "by the hour".to_owned(), |months| format!("{months} months"));
+            let detail = format!("{} {} Mbit/s, {period}", made.address, made.bandwidth);
             audit(rows, now, actor, "create gateway", &made.id, detail)?;
             Ok::<_, Error>(made)
         })?;
@@ -122,8 +128,23 @@ impl Management {
         id: &str,
         change: &GatewayChange,
     ) -> Result<VpnGateway, Error> {
+        let mut changed = self.modify_gateways(now, actor, &[id.to_owned()], change)?;
+        changed.pop().ok_or_else(|| Error::not_found(Kind::Gateway, id))
+    }
+
+    /// The same change of several gateways: all of them or none.
+    ///
+    /// # Errors
+    /// [`Self::modify_gateway`].
+    pub fn modify_gateways(
+        &self,
+        now: Timestamp,
+        actor: &Actor,
+        ids: &[String],
+        change: &GatewayChange,
+    ) -> Result<Vec<VpnGateway>, Error> {
         actor.require(Role::Operate)?;
-        let changed = self.store.write(|rows| {
+        let modify = |rows: &Rows<'_>, id: &String| {
             let old = gateway(rows, id)?;
             let mut new = old.clone();
             if let Some(name) = &change.name {
@@ -147,32 +168,12 @@ impl Management {
             );
             audit(rows, now, actor, "modify gateway", &new.id, detail)?;
             Ok::<_, Error>(new)
-        })?;
+        };
+        let changed = self
+            .store
+            .write(|rows| ids.iter().map(|id| modify(rows, id)).collect::<Result<_, _>>())?;
         self.agent.changed();
         Ok(changed)
-    }
-
-    /// Prolongs the period of a gateway. An expired one starts again from now.
-    ///
-    /// # Errors
-    /// [`Error`]: no such gateway, period.
-    pub fn renew_gateway(
-        &self,
-        now: Timestamp,
-        actor: &Actor,
-        id: &str,
-        months: u32,
-    ) -> Result<VpnGateway, Error> {
-        actor.require(Role::Operate)?;
-        check_period(months)?;
-        self.store.write(|rows| {
-            let mut gateway = gateway(rows, id)?;
-            gateway.expires = gateway.expires.max(now).plus_months(months);
-            rows.update_gateway(&gateway)?;
-            let detail = format!("{months} months, until {}", gateway.expires.utc());
-            audit(rows, now, actor, "renew gateway", &gateway.id, detail)?;
-            Ok(gateway)
-        })
     }
 
     /// Removes a gateway and gives its address back.
@@ -221,6 +222,10 @@ impl Management {
                     .name
                     .as_ref()
                     .is_none_or(|part| gateway.name.contains(part.as_str()))
+                && filter
+                    .address
+                    .as_ref()
+                    .is_none_or(|address| *address == gateway.address.to_string())
         });
         let total = found.len();
         let items = page.cut(
@@ -231,101 +236,36 @@ impl Management {
         Ok(Listing { total, items })
     }
 
-    /// Ends of periods: prolongs what renews itself and removes what has been over for long. To be called from time to time.
+    /// The gateways with these ids; those that are not there are left out.
     ///
     /// # Errors
-    /// [`Error::Store`].
-    pub fn expire_gateways(&self, now: Timestamp) -> Result<(), Error> {
-        let agent = Actor {
-            name: "agent".to_owned(),
-            role: Role::Admin,
-        };
-        let changed = self.store.write(|rows| {
-            let mut changed = false;
-            for mut gateway in rows.gateways()? {
-                match gateway.lease(now) {
-                    Lease::Running => {}
-                    Lease::Isolated | Lease::Over if gateway.auto_renew => {
-                        while gateway.expires <= now {
-                            gateway.expires = gateway.expires.plus_months(1);
-                        }
-                        rows.update_gateway(&gateway)?;
-                        audit(
-                            rows,
-                            now,
-                            &agent,
-                            "renew gateway",
-                            &gateway.id,
-                            format!("until {}", gateway.expires.utc()),
-                        )?;
-                    }
-                    Lease::Isolated => {}
-                    Lease::Over => {
-                        changed = true;
-                        remove_expired(rows, now, &agent, &gateway)?;
-                    }
-                }
-            }
-            Ok::<_, Error>(changed)
-        })?;
-        if changed {
-            self.agent.changed();
-        }
-        Ok(())
+    /// [`StoreError`].
+    pub fn gateways_with_ids(&self, ids: &[String]) -> Result<Vec<VpnGateway>, StoreError> {
+        let find = |rows: &Rows<'_>, id: &String| rows.gateway(id).transpose();
+        self.store
+            .read(|rows| ids.iter().filter_map(|id| find(rows, id)).collect())
     }
 }
 
-/// Removes the tunnels first; the gateway goes with a later call, when the agent has taken them down.
-fn remove_expired(rows: &Rows<'_>, now: Timestamp, agent: &Actor, gateway: &VpnGateway) -> Result<(), Error> {
-    let tunnels = rows.tunnels()?;
-    let mut tunnels = tunnels
-        .into_iter()
-        .filter(|tunnel| tunnel.gateway == gateway.number)
-        .peekable();
-    if tunnels.peek().is_none() {
-        rows.delete_gateway(gateway.number)?;
-        rows.next_revision()?;
-        audit(
-            rows,
-            now,
-            agent,
-            "delete gateway",
-            &gateway.id,
-            "its period is over".to_owned(),
-        )?;
-        return Ok(());
-    }
-    let revision = rows.next_revision()?;
-    for mut tunnel in tunnels.filter(|tunnel| tunnel.status != Status::Deleting) {
-        tunnel.status = Status::Deleting;
-        tunnel.revision = revision;
-        rows.update_tunnel(&tunnel, None)?;
-        audit(
-            rows,
-            now,
-            agent,
-            "delete tunnel",
-            &tunnel.id,
-            "the period of its gateway is over".to_owned(),
-        )?;
+/// The rules that a new gateway and those there are keep together.
+pub(super) fn check_new(present: &[VpnGateway], site: &Site, vpc: &str, name: &str) -> Result<(), Error> {
+    refuse_taken_name(present, name, None)?;
+    let limit = site.quotas.gateways_per_vpc;
+    if present.iter().filter(|gateway| gateway.vpc == vpc).count() >= limit {
+        return Err(Error::Quota {
+            what: "VPN gateways per VPC",
+            limit,
+            kind: Kind::Gateway,
+        });
     }
     Ok(())
 }
 
-/// An expired gateway keeps its tunnels running and takes no change.
-pub(super) fn refuse_isolated(gateway: &VpnGateway, now: Timestamp) -> Result<(), Error> {
-    match gateway.lease(now) {
-        Lease::Running => Ok(()),
-        Lease::Isolated | Lease::Over => Err(Error::State {
-            kind: Kind::Gateway,
-            id: gateway.id.clone(),
-            state: "isolated".into(),
-            rule: format!("its period ended on {}; renew it first", gateway.expires.utc()).into(),
-        }),
-    }
-}
-
-fn refuse_taken_name(present: &[VpnGateway], name: &str, except: Option<i64>) -> Result<(), Error> {
+pub(super) fn refuse_taken_name(
+    present: &[VpnGateway],
+    name: &str,
+    except: Option<i64>,
+) -> Result<(), Error> {
     if present
         .iter()
         .any(|gateway| gateway.name == name && Some(gateway.number) != except)

@@ -9,11 +9,17 @@ use crate::algorithms::{
     DhGroup, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkePatch, IkeVersion,
     IpsecOptions, Start,
 };
-use crate::objects::{Lease, Status, TaskState};
+use crate::monitor::Namespace;
+use crate::objects::{Status, TaskState};
 use crate::psk::PresharedKey;
 use crate::site::{Quotas, Vpc};
 use crate::spd::SpdRule;
 use crate::store::{Order, Page, Resolution};
+
+mod defense;
+mod import;
+mod leases;
+mod routes;
 
 /// An agent that remembers what it was told.
 #[derive(Debug, Default)]
@@ -92,8 +98,9 @@ impl World {
                 name: name.to_owned(),
                 vpc: vpc.to_owned(),
                 bandwidth: 5,
-                months: 1,
+                months: Some(1),
                 auto_renew: false,
+                tags: Vec::new(),
             },
         )
     }
@@ -177,6 +184,7 @@ fn new_tunnel(name: &str, gateway: &str, customer: &str) -> NewTunnel {
             lifetime_kilobytes: 1_843_200,
         },
         dpd_seconds: 30,
+        tags: Vec::new(),
     }
 }
 
@@ -197,8 +205,8 @@ fn the_quick_start_ends_with_a_running_tunnel_and_its_document() {
     task(TaskState::Running);
     assert_eq!(world.status(&id), Status::Creating);
 
-    let desired = world.management.desired().unwrap();
-    let document: toml::Table = toml::from_str(&desired.to_document()).unwrap();
+    assert_eq!(world.management.desired().unwrap().tunnels.len(), 1);
+    let document: toml::Table = toml::from_str(&world.management.export(&Actor::local()).unwrap()).unwrap();
     let tunnel = &document["tunnel"][0];
     assert_eq!(tunnel["psk"].as_str(), Some("schlüssel"));
     assert_eq!(tunnel["spd"][0]["peer"][0].as_str(), Some("10.0.1.0/24"));
@@ -528,65 +536,6 @@ fn roles_decide_and_every_change_is_in_the_audit_log_without_secrets() {
 }
 
 #[test]
-fn an_expired_gateway_is_isolated_then_removed_unless_it_renews_itself() {
-    let world = World::new();
-    let gateway = world.gateway("gw", "vpc-main").unwrap();
-    let renewing = world.gateway("renewing", "vpc-main").unwrap();
-    let idc = world.customer("idc", "202.108.22.5").unwrap();
-    let (management, actor) = (&world.management, &world.actor);
-    let auto = GatewayChange {
-        auto_renew: Some(true),
-        ..GatewayChange::default()
-    };
-    management
-        .modify_gateway(NOW, actor, &renewing.id, &auto)
-        .unwrap();
-    let id = world
-        .tunnel("t", &gateway.id, &idc.id, "10.0.1.0/24")
-        .unwrap()
-        .view
-        .tunnel
-        .id;
-    world.settle(&[]);
-
-    let expired = gateway.expires;
-    assert_eq!(gateway.lease(expired.plus_seconds(-1)), Lease::Running);
-    management.expire_gateways(expired).unwrap();
-    let faster = GatewayChange {
-        bandwidth: Some(100),
-        ..GatewayChange::default()
-    };
-    let error = management
-        .modify_gateway(expired, actor, &gateway.id, &faster)
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("is isolated: its period ended on"),
-        "{error}"
-    );
-    assert_eq!(world.status(&id), Status::Running, "tunnels go on");
-    let list = management
-        .list_gateways(&GatewayFilter::default(), &PAGE)
-        .unwrap();
-    assert_eq!(list.items[1].lease(expired), Lease::Running, "it renewed itself");
-
-    let over = expired.plus_seconds(8 * 24 * 3600);
-    management.expire_gateways(over).unwrap();
-    assert_eq!(world.status(&id), Status::Deleting);
-    world.settle(&[]);
-    management.expire_gateways(over).unwrap();
-    assert_eq!(
-        management
-            .list_gateways(&GatewayFilter::default(), &PAGE)
-            .unwrap()
-            .total,
-        1
-    );
-
-    let renewed = management.renew_gateway(over, actor, &renewing.id, 36).unwrap();
-    assert_eq!(renewed.lease(over.plus_months(35)), Lease::Running);
-}
-
-#[test]
 fn lists_are_filtered_ordered_and_paged() {
     let world = World::new();
     let gateway = world.gateway("gw", "vpc-main").unwrap();
@@ -660,7 +609,15 @@ fn counters_become_rollups() {
     for (second, bytes) in [(0, 100), (10, 300), (220, 1_000)] {
         world
             .management
-            .record(NOW.plus_seconds(second), &[(id.clone(), counter(bytes))])
+            .record(
+                NOW.plus_seconds(second),
+                &[Sample {
+                    namespace: Namespace::Tunnel,
+                    object: id.clone(),
+                    part_of: Some(gateway.id.clone()),
+                    counters: counter(bytes),
+                }],
+            )
             .unwrap();
     }
     let points = world
@@ -674,4 +631,107 @@ fn counters_become_rollups() {
         .unwrap();
     let bytes: Vec<_> = points.iter().map(|point| point.traffic.bytes_out).collect();
     assert_eq!(bytes, [300, 700]);
+}
+
+#[test]
+fn a_gateway_and_a_tunnel_of_one_id_are_counted_apart() {
+    let world = World::new();
+    let sample = |namespace, bytes_out| Sample {
+        namespace,
+        object: "edge".to_owned(),
+        part_of: (namespace == Namespace::Tunnel).then(|| "edge".to_owned()),
+        counters: Traffic {
+            bytes_out,
+            ..Traffic::default()
+        },
+    };
+    let minute = Timestamp(1_600_000_020);
+    for second in [0, 10, 20] {
+        let samples = [
+            sample(Namespace::Tunnel, 7_500_000),
+            sample(Namespace::Gateway, 0),
+        ];
+        world
+            .management
+            .record(minute.plus_seconds(second), &samples)
+            .unwrap();
+    }
+    for namespace in [Namespace::Tunnel, Namespace::Gateway] {
+        let query = MonitorQuery {
+            namespace,
+            metric: crate::monitor::Metric::OutBandwidth,
+            objects: &["edge".to_owned()],
+            period: Some(60),
+            from: minute,
+            to: minute.plus_seconds(60),
+        };
+        let series = world.management.monitor_data(&query).unwrap();
+        assert_eq!(series[0].points, [(minute, 1.0)], "{namespace:?}");
+    }
+}
+
+#[test]
+fn a_metric_is_asked_for_by_namespace_object_and_period() {
+    use crate::monitor::Metric;
+
+    let world = World::new();
+    let gateway = world.gateway("gw", "vpc-main").unwrap();
+    let sample = |tunnel: &str, bytes| Sample {
+        namespace: Namespace::Tunnel,
+        object: tunnel.to_owned(),
+        part_of: Some(gateway.id.clone()),
+        counters: Traffic {
+            bytes_out: bytes,
+            ..Traffic::default()
+        },
+    };
+    // Two tunnels, one of the file; 7.5 MB in a minute are 1 Mbit/s.
+    let minute = Timestamp(1_600_000_020);
+    world
+        .management
+        .record(
+            minute,
+            &[sample("vpnx-1", 7_500_000), sample("of-file", 7_500_000)],
+        )
+        .unwrap();
+    let ask = |namespace, metric, object: &str, period, minutes: i64| {
+        world.management.monitor_data(&MonitorQuery {
+            namespace,
+            metric,
+            objects: &[object.to_owned()],
+            period,
+            from: minute,
+            to: minute.plus_seconds(60 * minutes),
+        })
+    };
+    let values = |namespace, metric, object: &str| {
+        let series = ask(namespace, metric, object, Some(60), 2).unwrap();
+        let values: Vec<_> = series[0]
+            .points
+            .iter()
+            .map(|(start, value)| (start.0 - minute.0, *value))
+            .collect();
+        values
+    };
+    let out = Metric::OutBandwidth;
+    assert_eq!(values(Namespace::Tunnel, out, "of-file"), [(0, 1.0), (60, 0.0)]);
+    assert_eq!(
+        values(Namespace::Gateway, out, &gateway.id),
+        [(0, 2.0), (60, 0.0)]
+    );
+    assert_eq!(values(Namespace::Tunnel, Metric::Delay, "vpnx-1"), []);
+    // Two of five Mbit/s.
+    assert_eq!(
+        values(Namespace::Gateway, Metric::BandwidthUsage, &gateway.id)[0],
+        (0, 40.0)
+    );
+    for (refused, text) in [
+        (ask(Namespace::Tunnel, out, "vpnx-9", None, 1), "no VPN tunnel"),
+        (ask(Namespace::Tunnel, out, "vpnx-1", Some(7), 1), "10, 60 or 300"),
+        (ask(Namespace::Tunnel, out, "vpnx-1", None, 7201), "at most 7200"),
+        (ask(Namespace::Tunnel, out, "vpnx-1", None, -1), "before EndTime"),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(text), "{refused}");
+    }
 }

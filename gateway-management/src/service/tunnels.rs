@@ -1,10 +1,10 @@
 //! VPN tunnels and the tasks that change them.
 
-use super::gateways::refuse_isolated;
-use super::{Actor, Listing, LiveTunnel, Management, audit, customer_gateway, gateway, new_id};
+use super::leases::refuse_isolated;
+use super::{Actor, Listing, LiveTunnel, Management, audit, customer_gateway, gateway, new_id, routes, tags};
 use crate::algorithms::{IkeOptions, IkePatch, IpsecOptions, IpsecPatch, Start};
 use crate::error::{Error, Kind};
-use crate::objects::{Role, Status, Task, Tunnel, TunnelView, VpnGateway};
+use crate::objects::{Role, Status, Tag, Task, Tunnel, TunnelView, VpnGateway};
 use crate::psk::PresharedKey;
 use crate::spd::{self, SpdRule};
 use crate::store::{Page, Rows, TunnelFilter};
@@ -34,6 +34,8 @@ pub struct NewTunnel {
     pub ipsec: IpsecOptions,
     /// Seconds between probes of an idle peer; 0: never.
     pub dpd_seconds: u32,
+    /// Its tags.
+    pub tags: Vec<Tag>,
 }
 
 /// What changes of a tunnel; `None` stays.
@@ -78,7 +80,7 @@ impl Effect {
         }
     }
 
-    fn of(old: &Tunnel, new: &Tunnel, new_psk: bool) -> Self {
+    pub(super) fn of(old: &Tunnel, new: &Tunnel, new_psk: bool) -> Self {
         let same = old.ike == new.ike && old.ipsec == new.ipsec && old.dpd_seconds == new.dpd_seconds;
         if new_psk || !same {
             return Self::Renegotiation;
@@ -130,6 +132,7 @@ impl Management {
         let name = values::name(Kind::Tunnel, &wanted.name)?;
         wanted.ike.check()?;
         wanted.ipsec.check()?;
+        tags::check(&wanted.tags)?;
         let changed = self.store.write(|rows| {
             let gateway = self.gateway_of(rows, wanted.vpc.as_deref(), &wanted.gateway)?;
             refuse_isolated(&gateway, now)?;
@@ -159,6 +162,7 @@ impl Management {
             };
             self.check_spd(rows, &gateway, &tunnel)?;
             tunnel.number = rows.insert_tunnel(&tunnel, &wanted.psk)?;
+            rows.put_tags(&tunnel.id, &wanted.tags)?;
             let task = rows.insert_task(&tunnel.id, now)?;
             audit(
                 rows,
@@ -221,6 +225,7 @@ impl Management {
             new.ike.check()?;
             new.ipsec.check()?;
             self.check_spd(rows, &old.gateway, &new)?;
+            routes::check_kept(rows, &new)?;
             let effect = Effect::of(&old.tunnel, &new, change.psk.is_some());
             let mut task = None;
             if !dry_run {
@@ -281,11 +286,12 @@ impl Management {
     /// Ends the SAs of a tunnel, so that new ones are negotiated.
     ///
     /// # Errors
-    /// [`Error`]: no such tunnel.
+    /// [`Error`]: no such tunnel, its gateway is isolated.
     pub fn reset_tunnel(&self, now: Timestamp, actor: &Actor, query: &TunnelQuery) -> Result<(), Error> {
         actor.require(Role::Operate)?;
         let id = self.store.write(|rows| {
             let view = self.find(rows, query)?;
+            refuse_isolated(&view.gateway, now)?;
             audit(rows, now, actor, "reset tunnel", &view.tunnel.id, String::new())?;
             Ok::<_, Error>(view.tunnel.id)
         })?;
@@ -360,6 +366,34 @@ impl Management {
         })
     }
 
+    /// The tunnels with these ids; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`Error`]: the caller may not see keys.
+    pub fn tunnels_with_ids(
+        &self,
+        actor: &Actor,
+        ids: &[String],
+        with_psk: bool,
+    ) -> Result<Vec<TunnelView>, Error> {
+        if with_psk {
+            actor.require(Role::Admin)?;
+        }
+        self.store.read(|rows| {
+            let mut found = Vec::new();
+            for id in ids {
+                if let Some(tunnel) = rows.tunnel(id)? {
+                    let mut view = with_ends(rows, tunnel)?;
+                    if with_psk {
+                        view.psk = Some(rows.psk(&view.tunnel)?);
+                    }
+                    found.push(view);
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// What the agent knows of a tunnel.
     pub fn live(&self, id: &str) -> Option<LiveTunnel> {
         self.agent.live(id)
@@ -405,22 +439,16 @@ impl Management {
         with_ends(rows, tunnel)
     }
 
-    fn check_ends(&self, rows: &Rows<'_>, gateway: i64, customer_gateway: i64) -> Result<(), Error> {
+    pub(super) fn check_ends(
+        &self,
+        rows: &Rows<'_>,
+        gateway: i64,
+        customer_gateway: i64,
+    ) -> Result<(), Error> {
         let quotas = self.site().quotas;
-        let joined = TunnelFilter {
-            gateway: Some(gateway),
-            customer_gateway: Some(customer_gateway),
-            ..TunnelFilter::default()
-        };
-        let page = Page {
-            offset: 0,
-            limit: 1,
-            order: crate::store::Order::Created,
-            descending: false,
-        };
         for (count, limit, what) in [
             (
-                rows.list_tunnels(&joined, &page)?.0,
+                usize::from(rows.are_joined(gateway, customer_gateway)?),
                 1,
                 "tunnel between a VPN gateway and a customer gateway",
             ),
@@ -447,20 +475,17 @@ impl Management {
     }
 
     /// The rules of the tunnel alone, and those between the tunnels of a VPC: a pair of ranges has one tunnel.
-    fn check_spd(&self, rows: &Rows<'_>, gateway: &VpnGateway, tunnel: &Tunnel) -> Result<(), Error> {
+    pub(super) fn check_spd(
+        &self,
+        rows: &Rows<'_>,
+        gateway: &VpnGateway,
+        tunnel: &Tunnel,
+    ) -> Result<(), Error> {
         let site = self.site();
         let vpc = site.vpc(&gateway.vpc)?;
         spd::check(&tunnel.spd, vpc, &site.quotas)?;
-        let addresses = rows.gateways()?.into_iter().map(|gateway| gateway.address);
-        let ends: Vec<_> = addresses
-            .chain(
-                rows.customer_gateways()?
-                    .into_iter()
-                    .map(|gateway| gateway.address),
-            )
-            .collect();
         for (_, peer) in spd::pairs(&tunnel.spd) {
-            if let Some(end) = ends.iter().find(|end| peer.contains(*end)) {
+            if let Some(end) = rows.end_within(peer)? {
                 let rule = format!("contains {end}, the public address of an end of a tunnel");
                 return Err(Error::RangeConflict {
                     field: "SPD peer range",
@@ -469,27 +494,14 @@ impl Management {
                 });
             }
         }
-        let filter = TunnelFilter {
-            vpc: Some(gateway.vpc.clone()),
-            ..TunnelFilter::default()
-        };
-        let page = Page {
-            offset: 0,
-            limit: u32::MAX,
-            order: crate::store::Order::Created,
-            descending: false,
-        };
-        let (_, others) = rows.list_tunnels(&filter, &page)?;
-        for other in others.iter().filter(|other| other.id != tunnel.id) {
-            for (local, peer) in spd::pairs(&tunnel.spd) {
-                if spd::pairs(&other.spd).any(|pair| pair == (local, peer)) {
-                    let rule = format!("the pair with {local} belongs to the tunnel {} already", other.id);
-                    return Err(Error::RangeConflict {
-                        field: "SPD peer range",
-                        value: peer.to_string(),
-                        rule: rule.into(),
-                    });
-                }
+        for pair in spd::pairs(&tunnel.spd) {
+            if let Some(other) = rows.tunnel_with_pair(&gateway.vpc, pair, tunnel.number)? {
+                let rule = format!("the pair with {} belongs to the tunnel {other} already", pair.0);
+                return Err(Error::RangeConflict {
+                    field: "SPD peer range",
+                    value: pair.1.to_string(),
+                    rule: rule.into(),
+                });
             }
         }
         Ok(())
@@ -518,7 +530,7 @@ fn refuse_pending(tunnel: &Tunnel) -> Result<(), Error> {
 }
 
 /// What changed, by field, for the audit log. Keys are named, not shown.
-fn differences(old: &Tunnel, new: &Tunnel, psk: bool) -> String {
+pub(super) fn differences(old: &Tunnel, new: &Tunnel, psk: bool) -> String {
     [
         ("name", old.name != new.name),
         ("pre-shared key", psk),

@@ -2,14 +2,17 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Rows, StoreError};
+use crate::lease::Lease;
 use crate::objects::{CustomerGateway, VpnGateway};
 use crate::time::Timestamp;
 
 const GATEWAY: &str =
-    "SELECT number, id, name, vpc, address, bandwidth, auto_renew, created, expires FROM vpn_gateway";
+    "SELECT number, id, name, vpc, address, bandwidth, auto_renew, created, expires, stage, reminded
+     FROM vpn_gateway";
 const CUSTOMER: &str = "SELECT number, id, name, address, created FROM customer_gateway";
 
 impl Rows<'_> {
@@ -33,8 +36,8 @@ impl Rows<'_> {
     /// Stores a new gateway, whose number is ignored, and returns its number.
     pub fn insert_gateway(&self, gateway: &VpnGateway) -> Result<i64, StoreError> {
         self.connection.execute(
-            "INSERT INTO vpn_gateway (id, name, vpc, address, bandwidth, auto_renew, created, expires)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO vpn_gateway (id, name, vpc, address, bandwidth, auto_renew, created, expires, stage, reminded)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
                 gateway.id,
                 gateway.name,
@@ -43,7 +46,9 @@ impl Rows<'_> {
                 gateway.bandwidth,
                 gateway.auto_renew,
                 gateway.created.0,
-                gateway.expires.0
+                gateway.expires.0,
+                gateway.stage.number(),
+                gateway.reminded.0
             ],
         )?;
         Ok(self.connection.last_insert_rowid())
@@ -52,13 +57,16 @@ impl Rows<'_> {
     /// Stores what can change of a gateway.
     pub fn update_gateway(&self, gateway: &VpnGateway) -> Result<(), StoreError> {
         self.connection.execute(
-            "UPDATE vpn_gateway SET name = ?2, bandwidth = ?3, auto_renew = ?4, expires = ?5 WHERE number = ?1",
+            "UPDATE vpn_gateway SET name = ?2, bandwidth = ?3, auto_renew = ?4, expires = ?5, stage = ?6, reminded = ?7
+             WHERE number = ?1",
             params![
                 gateway.number,
                 gateway.name,
                 gateway.bandwidth,
                 gateway.auto_renew,
-                gateway.expires.0
+                gateway.expires.0,
+                gateway.stage.number(),
+                gateway.reminded.0
             ],
         )?;
         Ok(())
@@ -88,6 +96,42 @@ impl Rows<'_> {
         Ok(statement
             .query_row(params![id, number(id)], customer)
             .optional()?)
+    }
+
+    /// The customer gateway with this name.
+    pub fn customer_gateway_named(&self, name: &str) -> Result<Option<CustomerGateway>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{CUSTOMER} WHERE name = ?1"))?;
+        Ok(statement.query_row([name], customer).optional()?)
+    }
+
+    /// The customer gateway with this address.
+    pub fn customer_gateway_at(&self, address: Ipv4Addr) -> Result<Option<CustomerGateway>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{CUSTOMER} WHERE address = ?1"))?;
+        Ok(statement.query_row([address.to_string()], customer).optional()?)
+    }
+
+    /// How many customer gateways there are.
+    pub fn count_customer_gateways(&self) -> Result<usize, StoreError> {
+        let count: i64 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM customer_gateway")?
+            .query_row([], |row| row.get(0))?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// An address of a VPN gateway or customer gateway that lies in `range`.
+    pub fn end_within(&self, range: Ipv4Net) -> Result<Option<Ipv4Addr>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT bits FROM vpn_gateway WHERE bits BETWEEN ?1 AND ?2
+             UNION ALL SELECT bits FROM customer_gateway WHERE bits BETWEEN ?1 AND ?2 LIMIT 1",
+        )?;
+        let ends = params![range.network().to_bits(), range.broadcast().to_bits()];
+        let found: Option<u32> = statement.query_row(ends, |row| row.get(0)).optional()?;
+        Ok(found.map(Ipv4Addr::from_bits))
     }
 
     /// Stores a new customer gateway, whose number is ignored, and returns its number.
@@ -137,6 +181,8 @@ fn gateway(row: &Row<'_>) -> rusqlite::Result<VpnGateway> {
         auto_renew: row.get(6)?,
         created: Timestamp(row.get(7)?),
         expires: Timestamp(row.get(8)?),
+        stage: stage(row, 9)?,
+        reminded: Timestamp(row.get(10)?),
     })
 }
 
@@ -148,6 +194,11 @@ fn customer(row: &Row<'_>) -> rusqlite::Result<CustomerGateway> {
         address: address(row, 3)?,
         created: Timestamp(row.get(4)?),
     })
+}
+
+fn stage(row: &Row<'_>, column: usize) -> rusqlite::Result<Lease> {
+    let number = row.get(column)?;
+    Lease::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
 fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Ipv4Addr> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Each is run once, in its own transaction with the new version number.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: &[&str] = &[
     // 1: objects, keys, tasks, audit, traffic.
     "
     CREATE TABLE revision (number INTEGER NOT NULL);
@@ -79,6 +79,168 @@ const MIGRATIONS: [&str; 1] = [
         dropped INTEGER NOT NULL,
         PRIMARY KEY (object, seconds, start)
     ) STRICT, WITHOUT ROWID;
+    ",
+    // 2: tags, which go with their object.
+    "
+    CREATE TABLE tag (
+        object TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (object, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER tags_of_vpn_gateway AFTER DELETE ON vpn_gateway
+        BEGIN DELETE FROM tag WHERE object = OLD.id; END;
+    CREATE TRIGGER tags_of_customer_gateway AFTER DELETE ON customer_gateway
+        BEGIN DELETE FROM tag WHERE object = OLD.id; END;
+    CREATE TRIGGER tags_of_tunnel AFTER DELETE ON tunnel
+        BEGIN DELETE FROM tag WHERE object = OLD.id; END;
+    ",
+    // 3: what makes ten thousand tunnels fast: the pairs of ranges of all tunnels, kept in step by triggers, and the order of
+    // lists.
+    "
+    CREATE TABLE spd_pair (
+        tunnel INTEGER NOT NULL REFERENCES tunnel (number) ON DELETE CASCADE,
+        local TEXT NOT NULL,
+        peer TEXT NOT NULL,
+        PRIMARY KEY (tunnel, local, peer)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX spd_pair_ranges ON spd_pair (local, peer);
+    INSERT OR IGNORE INTO spd_pair SELECT tunnel.number, rule.value ->> '$.local', peer.value
+        FROM tunnel, json_each(tunnel.settings, '$.spd') AS rule, json_each(rule.value, '$.peers') AS peer;
+    CREATE TRIGGER pairs_of_new_tunnel AFTER INSERT ON tunnel BEGIN
+        INSERT OR IGNORE INTO spd_pair SELECT NEW.number, rule.value ->> '$.local', peer.value
+            FROM json_each(NEW.settings, '$.spd') AS rule, json_each(rule.value, '$.peers') AS peer;
+    END;
+    CREATE TRIGGER pairs_of_changed_tunnel AFTER UPDATE OF settings ON tunnel WHEN NEW.settings <> OLD.settings BEGIN
+        DELETE FROM spd_pair WHERE tunnel = NEW.number;
+        INSERT OR IGNORE INTO spd_pair SELECT NEW.number, rule.value ->> '$.local', peer.value
+            FROM json_each(NEW.settings, '$.spd') AS rule, json_each(rule.value, '$.peers') AS peer;
+    END;
+    CREATE INDEX tunnel_created ON tunnel (created, number);
+    ",
+    // 4: rollups by number of the object, with probes, counted so that their size can be bounded.
+    "
+    CREATE TABLE monitored (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+    INSERT INTO monitored (id) SELECT DISTINCT 'QCE/VPNX/' || object FROM traffic;
+    CREATE TABLE rollup (
+        object INTEGER NOT NULL,
+        seconds INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        bytes_in INTEGER NOT NULL,
+        bytes_out INTEGER NOT NULL,
+        packets_in INTEGER NOT NULL,
+        packets_out INTEGER NOT NULL,
+        dropped INTEGER NOT NULL,
+        probes_sent INTEGER NOT NULL DEFAULT 0,
+        probes_lost INTEGER NOT NULL DEFAULT 0,
+        probes_answered INTEGER NOT NULL DEFAULT 0,
+        probe_micros INTEGER NOT NULL DEFAULT 0,
+        limited INTEGER NOT NULL DEFAULT 0,
+        ike_failures INTEGER NOT NULL DEFAULT 0,
+        down_seconds INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (object, seconds, start)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO rollup (object, seconds, start, bytes_in, bytes_out, packets_in, packets_out, dropped)
+        SELECT number, seconds, start, bytes_in, bytes_out, packets_in, packets_out, dropped
+        FROM traffic JOIN monitored ON id = 'QCE/VPNX/' || object;
+    DROP TABLE traffic;
+    CREATE INDEX rollup_age ON rollup (seconds, start);
+    CREATE TABLE rollup_count (number INTEGER NOT NULL) STRICT;
+    INSERT INTO rollup_count SELECT count(*) FROM rollup;
+    ",
+    // 5: alarms.
+    "
+    CREATE TABLE alarm_policy (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        settings TEXT NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE alarm_receiver (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        sealed BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE alarm_state (
+        policy INTEGER NOT NULL REFERENCES alarm_policy (number) ON DELETE CASCADE,
+        object TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (policy, object)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE alarm_history (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        policy TEXT NOT NULL,
+        policy_name TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        object TEXT NOT NULL,
+        object_name TEXT NOT NULL,
+        content TEXT NOT NULL,
+        began INTEGER NOT NULL,
+        ended INTEGER
+    ) STRICT;
+    CREATE TABLE alarm_outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        receiver TEXT NOT NULL,
+        session TEXT NOT NULL,
+        notice TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        told INTEGER NOT NULL DEFAULT 0,
+        due INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX alarm_outbox_order ON alarm_outbox (receiver, session, number);
+    CREATE TABLE alarm_message (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        time INTEGER NOT NULL,
+        title TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+    ",
+    // 6: the stage of a gateway's life that is in force, and the end that its owner was reminded of.
+    "
+    ALTER TABLE vpn_gateway ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE vpn_gateway ADD COLUMN reminded INTEGER NOT NULL DEFAULT 0;
+    ",
+    // 7: addresses as numbers, so that those within a range are found without looking at all. An address is four octets of a JSON
+    // array when its dots are commas.
+    "
+    ALTER TABLE vpn_gateway ADD COLUMN bits INTEGER GENERATED ALWAYS AS (
+        (('[' || replace(address, '.', ',') || ']') ->> 0) * 16777216 + (('[' || replace(address, '.', ',') || ']') ->> 1) * 65536
+        + (('[' || replace(address, '.', ',') || ']') ->> 2) * 256 + (('[' || replace(address, '.', ',') || ']') ->> 3)
+    ) VIRTUAL;
+    ALTER TABLE customer_gateway ADD COLUMN bits INTEGER GENERATED ALWAYS AS (
+        (('[' || replace(address, '.', ',') || ']') ->> 0) * 16777216 + (('[' || replace(address, '.', ',') || ']') ->> 1) * 65536
+        + (('[' || replace(address, '.', ',') || ']') ->> 2) * 256 + (('[' || replace(address, '.', ',') || ']') ->> 3)
+    ) VIRTUAL;
+    CREATE INDEX vpn_gateway_bits ON vpn_gateway (bits);
+    CREATE INDEX customer_gateway_bits ON customer_gateway (bits);
+    ",
+    // 8: routes, which go with their tunnel.
+    "
+    CREATE TABLE route (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        tunnel INTEGER NOT NULL REFERENCES tunnel (number) ON DELETE CASCADE,
+        destination TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        description TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        UNIQUE (tunnel, destination)
+    ) STRICT;
+    ",
+    // 9: high defense packages; one whose gateway is removed is kept.
+    "
+    CREATE TABLE defense_package (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        gateway TEXT UNIQUE REFERENCES vpn_gateway (id) ON DELETE SET NULL,
+        limits TEXT NOT NULL,
+        created INTEGER NOT NULL
+    ) STRICT;
     ",
 ];
 

@@ -1,5 +1,6 @@
 //! Rows of tunnels and of the tasks that change them.
 
+use ipnet::Ipv4Net;
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +142,41 @@ impl Rows<'_> {
         ))
     }
 
+    /// Another tunnel of the VPC that has this pair of ranges.
+    pub fn tunnel_with_pair(
+        &self,
+        vpc: &str,
+        pair: (Ipv4Net, Ipv4Net),
+        except: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT tunnel.id FROM spd_pair JOIN tunnel ON tunnel.number = spd_pair.tunnel
+             WHERE spd_pair.local = ?1 AND spd_pair.peer = ?2 AND tunnel.number <> ?3
+             AND tunnel.gateway IN (SELECT number FROM vpn_gateway WHERE vpc = ?4) LIMIT 1",
+        )?;
+        let arguments = params![pair.0.to_string(), pair.1.to_string(), except, vpc];
+        let found = statement.query_row(arguments, |row| row.get(0));
+        Ok(found.optional()?)
+    }
+
+    /// Number and revision of the tunnels that the agent is to run, in the order of their creation.
+    pub fn tunnels_to_run(&self) -> Result<Vec<(i64, i64)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT number, revision FROM tunnel WHERE status NOT IN (?1, ?2) ORDER BY number",
+        )?;
+        let absent = params![Status::Deleting.number(), Status::CreateError.number()];
+        let rows = statement.query_map(absent, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The tunnel with this number.
+    pub fn tunnel_numbered(&self, number: i64) -> Result<Option<Tunnel>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{TUNNEL} WHERE number = ?1"))?;
+        Ok(statement.query_row([number], tunnel).optional()?)
+    }
+
     /// Whether a tunnel has this name.
     pub fn tunnel_named(&self, name: &str) -> Result<Option<i64>, StoreError> {
         let found = self
@@ -216,6 +252,15 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Notes that what the agent runs of a tunnel changed with `revision`, beside its own row.
+    pub fn set_tunnel_revision(&self, number: i64, revision: i64) -> Result<(), StoreError> {
+        self.connection.execute(
+            "UPDATE tunnel SET revision = ?2 WHERE number = ?1",
+            params![number, revision],
+        )?;
+        Ok(())
+    }
+
     /// Removes a tunnel.
     pub fn delete_tunnel(&self, number: i64) -> Result<(), StoreError> {
         self.connection
@@ -237,13 +282,22 @@ impl Rows<'_> {
         self.count("SELECT count(*) FROM tunnel WHERE gateway = ?1", gateway)
     }
 
+    /// Whether a tunnel joins the two gateways.
+    pub fn are_joined(&self, gateway: i64, customer_gateway: i64) -> Result<bool, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT 1 FROM tunnel WHERE gateway = ?1 AND customer_gateway = ?2")?;
+        Ok(statement.exists([gateway, customer_gateway])?)
+    }
+
     /// How many tunnels a customer gateway has.
     pub fn tunnels_of_customer_gateway(&self, gateway: i64) -> Result<usize, StoreError> {
         self.count("SELECT count(*) FROM tunnel WHERE customer_gateway = ?1", gateway)
     }
 
-    fn count(&self, query: &str, argument: i64) -> Result<usize, StoreError> {
-        let count: i64 = self.connection.query_row(query, [argument], |row| row.get(0))?;
+    pub(super) fn count(&self, query: &str, argument: i64) -> Result<usize, StoreError> {
+        let mut statement = self.connection.prepare_cached(query)?;
+        let count: i64 = statement.query_row([argument], |row| row.get(0))?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
