@@ -8,8 +8,8 @@ use std::{net::Ipv4Addr, os::fd::AsFd as _};
 
 use anyhow::{Context as _, ensure};
 use gateway_common::abi::{
-    IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PolicyValue, SaKey, SaValue, Verdict,
-    v4_mapped,
+    IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, LocalAddrValue, PolicyValue, SaKey,
+    SaValue, ShieldValue, Verdict, v4_mapped,
 };
 use gateway_user::xdp::{LoadOptions, SpdSpace, XdpProgram};
 use ipnet::Ipv4Net;
@@ -78,6 +78,13 @@ fn main() -> anyhow::Result<()> {
     bench.row("ike", public, &ike, Verdict::Ike)?;
     bench.program.set_ike_limit(NARROW)?;
     bench.row("ike_rate", public, &ike, Verdict::IkeRate)?;
+    bench.shield(WIDE)?;
+    bench.row("ike, shield", public, &ike, Verdict::Ike)?;
+    bench.row("unknown_spi, shield", public, &unknown, Verdict::UnknownSpi)?;
+    bench.row("inbound, no limiter, shield", public, &sealed, Verdict::Inbound)?;
+    bench.shield(NARROW)?;
+    bench.row("source_rate, shield", public, &ike, Verdict::SourceRate)?;
+    bench.own_address(0)?;
     bench.row("unknown_spi", public, &unknown, Verdict::UnknownSpi)?;
     bench.row("cleartext_inbound", public, &from_peer, Verdict::CleartextInbound)?;
     bench.row(
@@ -144,7 +151,6 @@ impl Bench {
         })?;
         let socket = Socket::new(Domain::from(libc::AF_XDP), Type::RAW, None).context("an AF_XDP socket")?;
         program.set_xsk(0, socket.as_fd())?;
-        program.put_local_addr(GATEWAY, 1)?;
         program.set_limiter(GATEWAY_LIMITER, WIDE)?;
         program.set_limiter(TUNNEL_LIMITER, WIDE)?;
         let mut bench = Self {
@@ -152,8 +158,28 @@ impl Bench {
             space: SpdSpace::default(),
             _socket: socket,
         };
+        bench.own_address(0)?;
         bench.limiters(0, 0)?;
         Ok(bench)
+    }
+
+    /// Gives the gateway a shield; 0: none.
+    fn own_address(&mut self, shield: u32) -> anyhow::Result<()> {
+        let value = LocalAddrValue { gateway: 1, shield };
+        Ok(self.program.put_local_addr(GATEWAY, value)?)
+    }
+
+    /// Puts the gateway behind a shield, each of whose buckets has this limit.
+    fn shield(&mut self, limit: LimiterConfig) -> anyhow::Result<()> {
+        let limits = ShieldValue {
+            source: limit,
+            ike_source: limit,
+            ike_total: limit,
+            unknown_spi_source: limit,
+            ..ShieldValue::default()
+        };
+        self.program.set_shield(1, limits)?;
+        self.own_address(1)
     }
 
     /// Puts all policies into a new space, and the SA, with these limiters.

@@ -3,6 +3,7 @@
 //! [`load`] either returns a configuration in which nothing is left to check or refuses the file as a whole, with all mistakes
 //! and the line of each. The format is described by `deploy/examples/gateway.toml`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,12 @@ use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 mod algorithms;
+mod defense;
 mod management;
 mod mistake;
 mod model;
 mod negotiation;
+mod probe;
 mod psk;
 mod read;
 mod rules;
@@ -26,14 +29,16 @@ mod values;
 mod weakness;
 
 pub use algorithms::{Encapsulation, Role, Start, XdpMode};
+pub use defense::{DefenseConfig, MAX_BOUND_PACKAGES, MAX_RANGES};
 pub use management::{ApiConfig, ManagementConfig};
 pub use mistake::{Mistake, MistakeKind, Refused, Rule};
 pub use model::{
     AgentConfig, Config, CustomerGatewayConfig, DataplaneConfig, GatewayConfig, IkeConfig, InterfaceConfig,
-    IpsecConfig, SpdRule, TunnelConfig, VpcConfig,
+    IpsecConfig, ProbeConfig, SpdRule, TunnelConfig, VpcConfig,
 };
 pub use psk::PresharedKey;
-pub use stored::{Merged, with_stored};
+pub(crate) use psk::{KeyFileError, read_key_file};
+pub use stored::{Merged, ReadTunnels, with_stored};
 pub use values::{Bandwidth, Id};
 pub use weakness::{WeakReason, Weakness};
 
@@ -137,7 +142,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Refused> {
     }
 }
 
-fn read_text(file: &Path) -> Result<String, LoadError> {
+/// Reads a file of at most [`MAX_FILE`] octets.
+pub(crate) fn read_text(file: &Path) -> Result<String, LoadError> {
     let unreadable = |source| LoadError::Unreadable {
         file: file.to_owned(),
         source,
@@ -216,9 +222,12 @@ fn read_document(log: &Log, mut root: Section<'_>, file: &Path) -> Option<Config
         .map(|section| read::tunnel(log, section, &gateways, &customer_gateways, directory))
         .collect();
     rules::check_tunnels(log, &tunnel_drafts, &gateway_drafts, &quotas);
+    let defenses = defense::read(log, root.tables("defense"), &gateways);
     root.finish();
 
     Some(Config {
+        leases: BTreeMap::new(),
+        defenses,
         agent,
         dataplane,
         management,

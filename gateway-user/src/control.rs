@@ -8,6 +8,7 @@
 mod agent;
 mod convert;
 mod core;
+mod defense;
 mod detach;
 mod fabric;
 mod kernel;
@@ -15,6 +16,7 @@ mod key_exchange;
 mod managed;
 pub(crate) mod management;
 mod plan;
+mod probe;
 mod process;
 mod routes;
 mod service_manager;

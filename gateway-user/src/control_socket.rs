@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::status::Status;
 
@@ -15,8 +16,8 @@ mod server;
 
 pub use server::{Call, ControlSocket, SocketError, is_held};
 
-/// Longest request in octets.
-const MAX_REQUEST: u64 = 4096;
+/// Longest request in octets: a tunnel with all the rules and ranges that it may have.
+const MAX_REQUEST: u64 = 64 * 1024;
 /// Longest response in octets.
 const MAX_RESPONSE: u64 = 256 * 1024 * 1024;
 /// How long a client waits for an answer.
@@ -44,6 +45,15 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload {},
+    /// Read the store again: another process wrote into it.
+    ReadStore {},
+    /// An operation of API 3.0 on the objects of the store, as the local operator.
+    Api {
+        /// Its name.
+        action: String,
+        /// Its request.
+        body: Value,
+    },
 }
 
 /// What the agent answers.
@@ -58,6 +68,8 @@ pub enum Response {
     Refused(String),
     /// The configuration has mistakes; the list of them.
     Mistakes(String),
+    /// What an operation of the API answers.
+    Api(Value),
 }
 
 /// Asks the agent behind `socket` and waits for its answer.

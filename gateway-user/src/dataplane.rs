@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 pub use counters::{
     Counters, Direction, DropReason, Drops, PathError, SaCounters, TunnelCounters, WorkerCounters,
 };
-pub use inbox::Injected;
+pub use inbox::{Injected, InjectedEsp, InjectedInner};
 pub use limits::{SaLimits, SaMark};
 pub use message::{DataplaneEvent, EventSink, Message};
 pub use tables::Capacity;
@@ -254,7 +254,7 @@ impl Dataplane {
         }
     }
 
-    /// Hands a worker a packet that came to the kernel's sockets. `false` when too many wait already, or nobody works.
+    /// Hands a worker a packet that does not come through a ring. `false` when too many wait already, or nobody works.
     pub fn inject(&self, packet: Injected) -> bool {
         let Some(worker) = self.workers.first() else {
             return false;
@@ -275,6 +275,16 @@ impl Dataplane {
         self.tables.read_counters(&mut counters);
         counters.workers = self.workers.iter().map(WorkerHandle::read).collect();
         counters
+    }
+
+    /// What an inbound and an outbound SA carried; zeros for one that is not there. Takes as long with many SAs as with one.
+    pub fn sa_counters(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters) {
+        self.tables.read_sas(inbound, outbound)
+    }
+
+    /// What happened to packets of a tunnel; zeros beyond the capacity. Takes as long with many tunnels as with one.
+    pub fn tunnel_counters(&self, number: u32) -> TunnelCounters {
+        self.tables.read_tunnel(number)
     }
 
     /// Time since the start: the clock of [`SaCounters::last_used`].

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use gateway_management::Health;
+pub use gateway_management::defense::DefenseState;
 use serde::{Deserialize, Serialize};
 
 /// The whole agent.
@@ -32,6 +34,20 @@ pub struct Status {
     /// Who was refused because no tunnel is configured for it, the last one first; a bounded list.
     #[serde(default)]
     pub strangers: Vec<StrangerStatus>,
+    /// Alarms; absent without a store.
+    #[serde(default)]
+    pub alarms: Option<AlarmStatus>,
+}
+
+/// What alarms do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// Alarms that last, as of the last evaluation.
+    pub lasting: u64,
+    /// Notices in the outbox, as of the last evaluation.
+    pub waiting_notices: u64,
+    /// What came of notices since the agent's start, by result.
+    pub notices: BTreeMap<String, u64>,
 }
 
 /// A peer without a tunnel.
@@ -82,6 +98,32 @@ pub struct GatewayStatus {
     pub bandwidth_bytes_per_second: Option<u64>,
     /// Packets above the bandwidth setting by direction.
     pub limited_packets: BTreeMap<String, u64>,
+    /// Its high defense package.
+    #[serde(default)]
+    pub defense: Option<DefenseStatus>,
+    /// Its purchase period; absent for a gateway of the file.
+    #[serde(default)]
+    pub lease: Option<LeaseStatus>,
+}
+
+/// The purchase period of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// `unlimited`, `running`, `expiring`, `isolated` or `over`.
+    pub state: String,
+    /// When it ends, in seconds since 1970; absent when it does not.
+    pub expires: Option<u64>,
+}
+
+/// The high defense package of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefenseStatus {
+    /// Its id.
+    pub id: String,
+    /// Whether the gateway is attacked.
+    pub state: DefenseState,
+    /// Packets that the shield dropped, by verdict; zeros are left out.
+    pub dropped_packets: BTreeMap<String, u64>,
 }
 
 /// State of a tunnel.
@@ -182,10 +224,36 @@ pub struct TunnelStatus {
     pub fragmented: u64,
     /// Octets of the longest inner packet, as last sealed; `None` before the first.
     pub mtu: Option<u32>,
+    /// The probe; absent when the tunnel is not probed.
+    pub probe: Option<ProbeStatus>,
     /// Finished negotiations by exchange (`ike`, `child`) and whether they were rekeys.
     pub negotiations: NegotiationCounts,
     /// The timeline, oldest first. Only in the status of one tunnel; empty in that of all.
     pub events: Vec<EventStatus>,
+}
+
+/// The probe of a tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProbeStatus {
+    /// Where echoes come from.
+    pub local: Option<Ipv4Addr>,
+    /// Who answers.
+    pub remote: Option<Ipv4Addr>,
+    /// What the last ones say.
+    pub health: Health,
+    /// Seconds since that changed.
+    pub health_seconds: u64,
+    /// Echoes sent.
+    pub sent: u64,
+    /// Echoes that were not answered in time.
+    pub lost: u64,
+    /// Echoes that were.
+    pub answered: u64,
+    /// What the last answer took.
+    pub last_rtt_microseconds: Option<u64>,
+    /// What answers took.
+    pub rtt: Durations,
 }
 
 /// Successful negotiations since the start of the agent.

@@ -1,7 +1,7 @@
 //! The XDP program: loading it, attaching it, and its maps with their types.
 //!
 //! ```text
-//! XdpProgram::load -> write_space, put_local_addr, set_limiter, set_xsk -> set_iface -> attach
+//! XdpProgram::load -> change_space, put_local_addr, set_limiter, set_xsk -> set_iface -> attach
 //! ```
 //!
 //! What is pinned outlives the process: a packet that a policy protects meets the program until someone says

@@ -1,11 +1,14 @@
-//! `[store]` and `[api]`: objects that are managed at run time, and how.
+//! `[store]`, `[api]` and `[alarms]`: objects that are managed at run time, and how.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gateway_management::alarm::Targets;
 use gateway_management::api::TlsFiles;
 use gateway_management::price::PriceBook;
 use gateway_management::site::Quotas as SiteQuotas;
+use gateway_management::store::DEFAULT_ROLLUP_OCTETS;
+use ipnet::IpNet;
 
 use super::mistake::{At, Log, Rule};
 use super::read::value_or;
@@ -26,8 +29,12 @@ pub struct ManagementConfig {
     pub public_addresses: Vec<Ipv4Addr>,
     /// Prices.
     pub prices: PriceBook,
+    /// Octets that the rollups of monitoring take at most.
+    pub monitoring_octets: u64,
     /// Quotas, those of the file.
     pub quotas: SiteQuotas,
+    /// Where alarms may be sent to.
+    pub alarm_targets: Targets,
     /// The API; `None`: nobody is served.
     pub api: Option<ApiConfig>,
 }
@@ -41,10 +48,12 @@ pub struct ApiConfig {
     pub tls: Option<TlsFiles>,
 }
 
+/// How large the rollups of monitoring may be.
+const MONITORING_MEGABYTES: std::ops::RangeInclusive<u64> = 16..=1_000_000;
 /// Name of the key among the credentials that systemd hands over (`LoadCredential=store.key:...`).
 const CREDENTIAL: &str = "store.key";
 
-/// Reads both sections; `None` without `[store]`.
+/// Reads the sections; `None` without `[store]`.
 pub(super) fn read(
     log: &Log,
     root: &mut Section<'_>,
@@ -63,6 +72,7 @@ pub(super) fn read(
     let key_file = store
         .text("key_file", values::absolute_path)
         .map(|file| file.value);
+    let monitoring = store.number::<u64>("monitoring_megabytes", MONITORING_MEGABYTES);
     store.finish();
 
     let region = value_or(api.text("region", values::display_name), || "gz".to_owned());
@@ -89,6 +99,7 @@ pub(super) fn read(
     let names = api.texts("names", values::display_name);
     api.finish();
 
+    let alarm_targets = read_alarms(log, root, has_store);
     let path = path?;
     let api = listen.map(|At { value: listen, place }| {
         let with_tls = tls.is_none_or(|tls| tls.value);
@@ -112,7 +123,11 @@ pub(super) fn read(
             .or_else(credential)
             .unwrap_or_else(|| path.with_extension("key")),
         store: path,
+        monitoring_octets: monitoring.map_or(DEFAULT_ROLLUP_OCTETS, |megabytes| {
+            megabytes.value.saturating_mul(1 << 20)
+        }),
         region,
+        alarm_targets,
         public_addresses: addresses.into_iter().map(|address| address.value).collect(),
         prices,
         quotas: SiteQuotas {
@@ -122,9 +137,33 @@ pub(super) fn read(
             tunnels_per_gateway: quotas.tunnels_per_gateway,
             rules_per_tunnel: quotas.rules_per_tunnel,
             peer_ranges_per_rule: quotas.peer_ranges_per_rule,
+            routes_per_gateway: quotas.routes_per_gateway,
         },
         api,
     })
+}
+
+fn read_alarms(log: &Log, root: &mut Section<'_>, has_store: bool) -> Targets {
+    let given = root.has("alarms");
+    let mut alarms = root.table("alarms");
+    if given && !has_store {
+        log.mistake(alarms.place(), "needs a [store] for its policies");
+    }
+    let narrowed = alarms.has("targets");
+    let networks = alarms.texts("targets", |text| {
+        text.parse::<IpNet>()
+            .ok()
+            .filter(|network| *network == network.trunc())
+            .ok_or(Rule::Borrowed(
+                "is a network such as 192.0.2.0/24 or 2001:db8::/32",
+            ))
+    });
+    alarms.finish();
+    if narrowed {
+        Targets::only(networks.into_iter().map(|network| network.value).collect())
+    } else {
+        Targets::default()
+    }
 }
 
 fn price_book(file: &Path) -> Result<PriceBook, Rule> {

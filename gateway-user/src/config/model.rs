@@ -1,5 +1,6 @@
 //! A valid configuration. References are resolved and defaults filled in: nothing is left to check.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::time::Duration;
 
 use gateway_ike::config::{DpdConfig, Esn, EspProposal, Identity, IkeProposal, IkeVersion, Phase1Mode};
 use gateway_ike::crypto::DhGroup;
+use gateway_management::desired::DesiredLease;
 use ipnet::Ipv4Net;
 
 use super::algorithms::{Encapsulation, Role, Start, XdpMode};
+use super::defense::DefenseConfig;
 use super::management::ManagementConfig;
 use super::psk::PresharedKey;
-use super::values::{Bandwidth, Id};
+use super::values::{self, Bandwidth, Id};
 
 /// The whole file.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +34,12 @@ pub struct Config {
     pub gateways: Vec<Arc<GatewayConfig>>,
     /// Customer gateways.
     pub customer_gateways: Vec<Arc<CustomerGatewayConfig>>,
+    /// High defense packages.
+    pub defenses: Vec<Arc<DefenseConfig>>,
     /// Tunnels.
     pub tunnels: Vec<Arc<TunnelConfig>>,
+    /// Periods of the gateways of the store. A gateway of the file has none: it is always in force.
+    pub leases: BTreeMap<Id, DesiredLease>,
 }
 
 /// Paths, listeners and logging.
@@ -126,10 +133,29 @@ pub struct TunnelConfig {
     pub psk: PresharedKey,
     /// SPD rules.
     pub spd: Vec<SpdRule>,
+    /// Destinations that take the tunnel; `None`: every peer range of the rules does.
+    pub routes: Option<Vec<Ipv4Net>>,
     /// Phase 1.
     pub ike: IkeConfig,
     /// Phase 2.
     pub ipsec: IpsecConfig,
+    /// The probe through the tunnel; `None`: it is not probed.
+    pub probe: Option<ProbeConfig>,
+}
+
+/// A probe through a tunnel: an ICMP echo every interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Where probes come from: an address of this machine, made on the slow path's interface where no other has it.
+    pub local: Ipv4Addr,
+    /// Who answers.
+    pub remote: Ipv4Addr,
+    /// Time from probe to probe.
+    pub interval: Duration,
+    /// As many lost in a row make the tunnel unhealthy, as many answered in a row healthy again.
+    pub threshold: u32,
+    /// An answer later than this counts as lost.
+    pub timeout: Duration,
 }
 
 /// One rule of a tunnel's SPD: traffic between the local range and each of the peer ranges is protected.
@@ -184,11 +210,45 @@ pub struct IpsecConfig {
 }
 
 impl TunnelConfig {
-    /// Each pair of a local and a peer range, in the order of the file: one pair of SAs each.
+    /// Each pair of a local and a peer range, in the order of the file: one pair of SAs each. Probe addresses that no rule covers
+    /// have a pair of their own.
     pub fn pairs(&self) -> impl Iterator<Item = (Ipv4Net, Ipv4Net)> + '_ {
+        self.rule_pairs().chain(self.probe_pair())
+    }
+
+    /// The pairs of the rules.
+    fn rule_pairs(&self) -> impl Iterator<Item = (Ipv4Net, Ipv4Net)> + '_ {
         self.spd
             .iter()
             .flat_map(|rule| rule.peers.iter().map(|&peer| (rule.local, peer)))
+    }
+
+    /// The parts of a peer range that packets of the VPC reach through the tunnel: all of it, or what the routes name. The remote
+    /// end of a probe with a pair of its own needs no route.
+    pub fn routed(&self, peer: Ipv4Net) -> impl Iterator<Item = Ipv4Net> + '_ {
+        let of_probe = self.probe_pair().is_some_and(|(_, remote)| remote == peer);
+        let whole = (of_probe || self.routes.is_none()).then_some(peer);
+        let named = self
+            .routes
+            .iter()
+            .flatten()
+            .filter(move |_| whole.is_none())
+            .filter_map(move |&route| values::intersection(peer, route));
+        whole.into_iter().chain(named)
+    }
+
+    /// The pairs of ranges whose packets take the tunnel.
+    pub fn routed_pairs(&self) -> impl Iterator<Item = (Ipv4Net, Ipv4Net)> + '_ {
+        self.pairs()
+            .flat_map(|(local, peer)| self.routed(peer).map(move |part| (local, part)))
+    }
+
+    /// The pair of probe addresses that no rule covers.
+    pub fn probe_pair(&self) -> Option<(Ipv4Net, Ipv4Net)> {
+        let probe = self.probe.as_ref()?;
+        let covers =
+            |(local, peer): (Ipv4Net, Ipv4Net)| local.contains(&probe.local) && peer.contains(&probe.remote);
+        (!self.rule_pairs().any(covers)).then(|| (Ipv4Net::from(probe.local), Ipv4Net::from(probe.remote)))
     }
 
     /// What works and should still be looked at: weak choices, and lifetimes below the product's limits.

@@ -56,15 +56,27 @@ impl Eq for PresharedKey {}
 
 /// Why a key file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum KeyFileError {
+pub(crate) enum KeyFileError {
     /// Group or others have access; octal permission bits.
     Mode(u32),
     /// Anything else, as the rule.
     Rule(Rule),
 }
 
+impl KeyFileError {
+    /// The rule that the file breaks.
+    pub(crate) fn into_rule(self) -> Rule {
+        match self {
+            Self::Mode(mode) => {
+                format!("is readable by its owner only (chmod 600), and has mode {mode:03o}").into()
+            }
+            Self::Rule(rule) => rule,
+        }
+    }
+}
+
 /// Reads the key in `path`. One line break at the end does not belong to the key.
-pub(super) fn read_key_file(path: &Path) -> Result<PresharedKey, KeyFileError> {
+pub(crate) fn read_key_file(path: &Path) -> Result<PresharedKey, KeyFileError> {
     let unreadable = |error: std::io::Error| KeyFileError::Rule(format!("cannot be read: {error}").into());
     // O_NONBLOCK: a FIFO in place of a file must not stop the agent.
     let file = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC;

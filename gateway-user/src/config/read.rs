@@ -15,6 +15,7 @@ use super::model::{
     SpdRule, TunnelConfig, VpcConfig,
 };
 use super::negotiation::{self, IkeDraft};
+use super::probe::{self, ProbeDraft};
 use super::psk::{KeyFileError, PresharedKey, read_key_file};
 use super::rules::Quotas;
 use super::section::{NumberOrWord, Section};
@@ -53,7 +54,7 @@ impl<T> Directory<T> {
         }
     }
 
-    fn resolve(&self, log: &Log, id: At<Id>) -> Option<At<Arc<T>>> {
+    pub(super) fn resolve(&self, log: &Log, id: At<Id>) -> Option<At<Arc<T>>> {
         match self.objects.get(&id.value) {
             Some(object) => object.clone().map(|value| At {
                 value,
@@ -85,8 +86,11 @@ pub(super) struct TunnelDraft {
     start: Start,
     psk: Option<PresharedKey>,
     pub(super) spd: Vec<RuleDraft>,
+    /// Destinations of routes; `None`: the tunnel follows its rules.
+    pub(super) routes: Option<Vec<At<Ipv4Net>>>,
     ike: IkeDraft,
     ipsec: IpsecConfig,
+    pub(super) probe: Option<ProbeDraft>,
 }
 
 impl TunnelDraft {
@@ -104,12 +108,16 @@ impl TunnelDraft {
         let ike = self.ike.build(gateway.address, customer_gateway.address);
         Some(Arc::new(TunnelConfig {
             name: self.name.unwrap_or_else(|| id.to_string()),
+            probe: self.probe.map(|probe| probe.build(&id)),
             id,
             gateway,
             customer_gateway,
             start: self.start,
             psk: self.psk?,
             spd: spd.collect::<Option<_>>()?,
+            routes: self
+                .routes
+                .map(|routes| routes.into_iter().map(|route| route.value).collect()),
             ike,
             ipsec: self.ipsec,
         }))
@@ -181,6 +189,7 @@ pub(super) fn quotas(mut section: Section<'_>) -> Quotas {
         tunnels_per_gateway: quota("tunnels_per_gateway", 20),
         rules_per_tunnel: quota("rules_per_tunnel", 10),
         peer_ranges_per_rule: quota("peer_ranges_per_rule", 50),
+        routes_per_gateway: quota("routes_per_gateway", 100),
     };
     section.finish();
     read
@@ -300,6 +309,9 @@ pub(super) fn tunnel(
         .and_then(|id| customer_gateways.resolve(log, id));
     section.require("spd");
     let (ike, ipsec) = negotiation::read(log, section.table("ike"), section.table("ipsec"));
+    let probe = section
+        .has("probe")
+        .then(|| probe::read(log, section.table("probe")));
     let read = TunnelDraft {
         id: section.required_text("id", Id::parse),
         name: section.text("name", values::display_name).map(|name| name.value),
@@ -309,8 +321,10 @@ pub(super) fn tunnel(
         start: value_or(section.text("start", Start::parse), || Start::Traffic),
         psk: psk(log, &mut section, directory),
         spd: section.tables("spd").into_iter().map(rule).collect(),
+        routes: section.texts_or_none("routes", values::range),
         ike,
         ipsec,
+        probe,
     };
     section.finish();
     if let Some(psk) = &read.psk {
@@ -335,9 +349,8 @@ fn psk(log: &Log, section: &mut Section<'_>, directory: &Path) -> Option<Preshar
         (false, true) => {
             let At { value: path, place } = file?;
             let refuse = |error| match error {
-                KeyFileError::Mode(mode) => {
-                    let rule = format!("is readable by its owner only (chmod 600), and has mode {mode:03o}");
-                    log.record(&place, rule.into(), MistakeKind::KeyFileMode);
+                error @ KeyFileError::Mode(_) => {
+                    log.record(&place, error.into_rule(), MistakeKind::KeyFileMode);
                 }
                 KeyFileError::Rule(rule) => log.mistake(&place, rule),
             };

@@ -20,6 +20,8 @@ pub(super) struct Quotas {
     pub(super) tunnels_per_gateway: usize,
     pub(super) rules_per_tunnel: usize,
     pub(super) peer_ranges_per_rule: usize,
+    /// Of the store: a route of the file is a part of its tunnel.
+    pub(super) routes_per_gateway: usize,
 }
 
 pub(super) fn check_interfaces(log: &Log, interfaces: &[(At<String>, InterfaceConfig)]) {
@@ -148,6 +150,7 @@ pub(super) fn check_tunnels(log: &Log, tunnels: &[TunnelDraft], gateways: &[Gate
             }
         }
         check_spd(log, tunnel, quotas);
+        check_routes(log, tunnel);
         check_outer_addresses(log, tunnel, &outer);
         let Some(vpc) = tunnel.gateway.as_ref().map(|gateway| &gateway.value.vpc.id) else {
             continue;
@@ -163,6 +166,33 @@ pub(super) fn check_tunnels(log: &Log, tunnels: &[TunnelDraft], gateways: &[Gate
                 );
                 log.mistake(&peer.place, rule);
             }
+        }
+    }
+    check_probes(log, tunnels, &mut pairs);
+}
+
+/// A probe that no rule covers has a pair of its own, which must not be another tunnel's either.
+fn check_probes<'a>(
+    log: &Log,
+    tunnels: &'a [TunnelDraft],
+    pairs: &mut BTreeMap<(&'a Id, Ipv4Net, Ipv4Net), &'a String>,
+) {
+    for tunnel in tunnels {
+        let (Some(probe), Some(id), Some(gateway)) = (&tunnel.probe, &tunnel.id, &tunnel.gateway) else {
+            continue;
+        };
+        let (local, remote) = probe.addresses_of(&id.value);
+        let mut own = tunnel.spd.iter().flat_map(draft_pairs);
+        if own.any(|(from, to)| from.value.contains(&local) && to.value.contains(&remote)) {
+            continue;
+        }
+        let pair = (&gateway.value.vpc.id, local.into(), remote.into());
+        let owner = pairs.entry(pair).or_insert(&tunnel.place.field);
+        if *owner != &tunnel.place.field {
+            let rule = format!(
+                "probes between {local} and {remote}, which belong to {owner} already: set other local and remote addresses"
+            );
+            log.mistake(probe.place(), rule);
         }
     }
 }
@@ -223,6 +253,16 @@ fn check_spd(log: &Log, tunnel: &TunnelDraft, quotas: &Quotas) {
     }
 }
 
+/// A route that meets no rule would never send a packet into the tunnel.
+fn check_routes(log: &Log, tunnel: &TunnelDraft) {
+    for route in tunnel.routes.iter().flatten() {
+        let mut peers = tunnel.spd.iter().flat_map(|rule| &rule.peers);
+        if !peers.any(|peer| overlap(peer.value, route.value)) {
+            log.mistake(&route.place, "meets a peer range of the tunnel's rules");
+        }
+    }
+}
+
 /// A tunnel must not carry the packets that carry a tunnel.
 fn check_outer_addresses(log: &Log, tunnel: &TunnelDraft, outer: &BTreeSet<Ipv4Addr>) {
     for range in tunnel.spd.iter().flat_map(|rule| &rule.peers) {
@@ -235,6 +275,16 @@ fn check_outer_addresses(log: &Log, tunnel: &TunnelDraft, outer: &BTreeSet<Ipv4A
                 format!("contains {address}, the public address of an end of a tunnel"),
             );
         }
+    }
+    let probed = tunnel.probe.as_ref().zip(tunnel.id.as_ref());
+    if let Some((probe, id)) = probed
+        && let (_, remote) = probe.addresses_of(&id.value)
+        && outer.contains(&remote)
+    {
+        log.mistake(
+            probe.place(),
+            format!("probes {remote}, the public address of an end of a tunnel"),
+        );
     }
 }
 

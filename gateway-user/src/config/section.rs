@@ -87,16 +87,37 @@ impl<'d> Section<'d> {
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Rule>,
     ) -> Vec<At<T>> {
-        let Some((value, place)) = self.take(key) else {
+        let given = self.take(key);
+        if let Some((value, place)) = &given
+            && value.get_ref().as_array().is_some_and(|items| items.is_empty())
+        {
+            self.log.mistake(place, "has at least one element");
+        }
+        self.list(given, parse)
+    }
+
+    /// A list of strings, which may be empty; `None` when it is absent.
+    pub(super) fn texts_or_none<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, Rule>,
+    ) -> Option<Vec<At<T>>> {
+        let given = self.take(key);
+        given.is_some().then(|| self.list(given, parse))
+    }
+
+    fn list<T>(
+        &self,
+        given: Option<(&'d Spanned<DeValue<'d>>, Place)>,
+        parse: impl Fn(&str) -> Result<T, Rule>,
+    ) -> Vec<At<T>> {
+        let Some((value, place)) = given else {
             return Vec::new();
         };
         let DeValue::Array(items) = value.get_ref() else {
             self.log.mistake(&place, "is a list of strings");
             return Vec::new();
         };
-        if items.is_empty() {
-            self.log.mistake(&place, "has at least one element");
-        }
         let element = |(index, item): (usize, &'d Spanned<DeValue<'d>>)| {
             let field = format!("{}[{index}]", place.field);
             parse_text(

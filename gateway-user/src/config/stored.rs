@@ -6,10 +6,11 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
-use gateway_management::desired::Desired;
+use gateway_management::desired::{Desired, DesiredTunnel};
 use ipnet::Ipv4Net;
 use toml::de::DeTable;
 
+use super::defense::{self, DefenseConfig};
 use super::mistake::Log;
 use super::model::{Config, CustomerGatewayConfig, GatewayConfig, TunnelConfig};
 use super::read::{self, Directory};
@@ -25,9 +26,23 @@ pub struct Merged {
     pub refused: BTreeMap<String, String>,
 }
 
+/// Stored tunnels as they were read, by id. One whose document and ends are the same is not read again: a change of one tunnel among
+/// ten thousand costs one.
+#[derive(Debug, Default)]
+pub struct ReadTunnels(BTreeMap<String, (Arc<DesiredTunnel>, Arc<TunnelConfig>)>);
+
 /// Adds the objects of the store to those of the file. A tunnel that has a mistake stays as it is in `running`, if it is there.
-pub fn with_stored(file: &Config, desired: &Desired, running: &[Arc<TunnelConfig>]) -> Merged {
-    let (gateways, customer_gateways) = ends(file, &desired.ends);
+pub fn with_stored(
+    file: &Config,
+    desired: &Desired,
+    running: &[Arc<TunnelConfig>],
+    known: &mut ReadTunnels,
+) -> Merged {
+    let Ends {
+        gateways,
+        customer_gateways,
+        defenses,
+    } = ends(file, &desired.ends);
     let mut merged = Merged {
         config: Config {
             agent: file.agent.clone(),
@@ -37,10 +52,18 @@ pub fn with_stored(file: &Config, desired: &Desired, running: &[Arc<TunnelConfig
             vpcs: file.vpcs.clone(),
             gateways,
             customer_gateways,
+            defenses,
             tunnels: Vec::new(),
+            leases: BTreeMap::new(),
         },
         refused: BTreeMap::new(),
     };
+    // A gateway of the file that has the id of a stored one is the one that runs, and has no period.
+    let declared = |id: &Id| file.gateways.iter().any(|gateway| gateway.id == *id);
+    merged.config.leases = by_id(&merged.config.gateways, |gateway| &gateway.id)
+        .filter(|(id, _)| !declared(id))
+        .filter_map(|(id, _)| desired.leases.get(id.as_str()).map(|lease| (id, *lease)))
+        .collect();
     let gateways = Directory::known("gateway", by_id(&merged.config.gateways, |gateway| &gateway.id));
     let customer_gateways = Directory::known(
         "customer gateway",
@@ -52,8 +75,24 @@ pub fn with_stored(file: &Config, desired: &Desired, running: &[Arc<TunnelConfig
         taken.add(tunnel).ok();
         merged.config.tunnels.push(Arc::clone(tunnel));
     }
+    let present_gateways: BTreeMap<_, _> = by_id(&merged.config.gateways, |gateway| &gateway.id).collect();
+    let present_customers: BTreeMap<_, _> =
+        by_id(&merged.config.customer_gateways, |gateway| &gateway.id).collect();
+    let mut present = BTreeMap::new();
     for wanted in &desired.tunnels {
-        let read = read_tunnel(&wanted.document, &gateways, &customer_gateways);
+        let same = known.0.remove(&wanted.id).filter(|(document, tunnel)| {
+            let (gateway, customer) = (&tunnel.gateway, &tunnel.customer_gateway);
+            Arc::ptr_eq(document, wanted)
+                && present_gateways.get(&gateway.id) == Some(gateway)
+                && present_customers.get(&customer.id) == Some(customer)
+        });
+        let read = match same {
+            Some((_, tunnel)) => Ok(tunnel),
+            None => read_tunnel(&wanted.document, &gateways, &customer_gateways),
+        };
+        if let Ok(tunnel) = &read {
+            present.insert(wanted.id.clone(), (Arc::clone(wanted), Arc::clone(tunnel)));
+        }
         let accepted = read.and_then(|tunnel| taken.add(&tunnel).map(|()| tunnel));
         let tunnel = accepted.or_else(|reason| {
             tracing::error!(tunnel = wanted.id, reason, "a stored tunnel cannot run as it is");
@@ -66,6 +105,7 @@ pub fn with_stored(file: &Config, desired: &Desired, running: &[Arc<TunnelConfig
         });
         merged.config.tunnels.extend(tunnel);
     }
+    known.0 = present;
     merged
 }
 
@@ -97,8 +137,15 @@ impl Taken {
     }
 }
 
-/// The gateways and customer gateways of both. What the store has under an id or address of the file is left out.
-fn ends(file: &Config, text: &str) -> (Vec<Arc<GatewayConfig>>, Vec<Arc<CustomerGatewayConfig>>) {
+/// What is no tunnel, of both.
+struct Ends {
+    gateways: Vec<Arc<GatewayConfig>>,
+    customer_gateways: Vec<Arc<CustomerGatewayConfig>>,
+    defenses: Vec<Arc<DefenseConfig>>,
+}
+
+/// What is no tunnel, of both. What the store has under an id or address of the file is left out.
+fn ends(file: &Config, text: &str) -> Ends {
     let (mut gateways, mut customers) = (file.gateways.clone(), file.customer_gateways.clone());
     let log = Log::new(text);
     let (document, _) = DeTable::parse_recoverable(text);
@@ -117,6 +164,7 @@ fn ends(file: &Config, text: &str) -> (Vec<Arc<GatewayConfig>>, Vec<Arc<Customer
         customers
             .extend(stored.filter(|stored| file.customer_gateways.iter().all(|other| other.id != stored.id)));
     }
+    let defenses = defenses(file, &log, root.tables("defense"), &gateways);
     for mistake in log.finish() {
         tracing::error!(
             "a stored object cannot be used: {} = {}: {}",
@@ -125,7 +173,37 @@ fn ends(file: &Config, text: &str) -> (Vec<Arc<GatewayConfig>>, Vec<Arc<Customer
             mistake.rule
         );
     }
-    (gateways, customers)
+    Ends {
+        gateways,
+        customer_gateways: customers,
+        defenses,
+    }
+}
+
+/// The high defense packages of both. The file's stand where both protect one gateway.
+fn defenses(
+    file: &Config,
+    log: &Log,
+    sections: Vec<Section<'_>>,
+    gateways: &[Arc<GatewayConfig>],
+) -> Vec<Arc<DefenseConfig>> {
+    let gateways = Directory::known("gateway", by_id(gateways, |gateway| &gateway.id));
+    let mut defenses = file.defenses.clone();
+    for stored in defense::read(log, sections, &gateways) {
+        let taken = defenses.iter().any(|other| {
+            other.id == stored.id || stored.gateway.is_some() && other.gateway == stored.gateway
+        });
+        let reason = if taken {
+            "another has its id or its gateway"
+        } else if !defense::has_room(&defenses, &stored) {
+            "there are too many"
+        } else {
+            defenses.push(stored);
+            continue;
+        };
+        tracing::error!(defense = %stored.id, reason, "a stored high defense package protects nothing");
+    }
+    defenses
 }
 
 fn read_tunnel(
@@ -173,7 +251,8 @@ fn by_id<'a, T>(
 
 #[cfg(test)]
 mod tests {
-    use gateway_management::desired::DesiredTunnel;
+    use gateway_management::Lease;
+    use gateway_management::desired::DesiredLease;
 
     use super::*;
 
@@ -184,27 +263,96 @@ mod tests {
         [[tunnel]]\nid = \"declared\"\ngateway = \"gw\"\ncustomer_gateway = \"c\"\npsk = \"x\"\n\
         [[tunnel.spd]]\nlocal = \"10.0.0.0/24\"\npeer = [\"192.168.0.0/24\"]\n";
 
-    fn tunnel(id: &str, peer: &str, more: &str) -> DesiredTunnel {
+    fn tunnel(id: &str, peer: &str, more: &str) -> Arc<DesiredTunnel> {
         let document = format!(
             "[[tunnel]]\nid = \"{id}\"\ngateway = \"vpngw-1\"\ncustomer_gateway = \"cgw-1\"\npsk = \"y\"\n{more}\n\
              [[tunnel.spd]]\nlocal = \"10.0.1.0/24\"\npeer = [\"{peer}\"]\n"
         );
-        DesiredTunnel {
+        Arc::new(DesiredTunnel {
             id: id.to_owned(),
             document: zeroize::Zeroizing::new(document),
-        }
+        })
     }
 
-    fn merge(tunnels: Vec<DesiredTunnel>, running: &[Arc<TunnelConfig>]) -> Merged {
-        let ends = "[[gateway]]\nid = \"vpngw-1\"\nvpc = \"vpc\"\naddress = \"203.0.113.2\"\nbandwidth_mbps = 5\n\
-            [[customer_gateway]]\nid = \"cgw-1\"\naddress = \"198.51.100.2\"\n";
+    const ENDS: &str = "[[gateway]]\nid = \"vpngw-1\"\nvpc = \"vpc\"\naddress = \"203.0.113.2\"\nbandwidth_mbps = 5\n\
+        [[customer_gateway]]\nid = \"cgw-1\"\naddress = \"198.51.100.2\"\n";
+
+    const ISOLATED: DesiredLease = DesiredLease {
+        stage: Lease::Isolated,
+        expires: None,
+    };
+
+    #[test]
+    fn a_gateway_of_the_file_has_no_period() {
+        let merged = merge(vec![], &[]);
+        let leases: Vec<_> = merged.config.leases.keys().map(Id::as_str).collect();
+        assert_eq!(leases, ["vpngw-1"]);
+    }
+
+    fn merge(tunnels: Vec<Arc<DesiredTunnel>>, running: &[Arc<TunnelConfig>]) -> Merged {
+        merge_again(tunnels, ENDS, running, &mut ReadTunnels::default())
+    }
+
+    fn merge_again(
+        tunnels: Vec<Arc<DesiredTunnel>>,
+        ends: &str,
+        running: &[Arc<TunnelConfig>],
+        known: &mut ReadTunnels,
+    ) -> Merged {
         let desired = Desired {
             revision: 1,
             ends: ends.to_owned(),
+            leases: ["vpngw-1", "gw"].map(|id| (id.to_owned(), ISOLATED)).into(),
             tunnels,
         };
         let file = super::super::parse(FILE, Path::new("test.toml")).unwrap();
-        with_stored(&file, &desired, running)
+        with_stored(&file, &desired, running, known)
+    }
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let mut known = ReadTunnels::default();
+        let one = tunnel("vpnx-1", "192.168.1.0/24", "");
+        let first = merge_again(vec![Arc::clone(&one)], ENDS, &[], &mut known);
+        let mut next = |document: &Arc<DesiredTunnel>, ends: &str| {
+            let merged = merge_again(vec![Arc::clone(document)], ends, &[], &mut known);
+            Arc::clone(&merged.config.tunnels[1])
+        };
+        assert!(Arc::ptr_eq(&next(&one, ENDS), &first.config.tunnels[1]));
+        let faster = ENDS.replace("bandwidth_mbps = 5", "bandwidth_mbps = 50");
+        let changed = next(&one, &faster);
+        assert!(!Arc::ptr_eq(&changed, &first.config.tunnels[1]));
+        assert!(Arc::ptr_eq(&changed, &next(&one, &faster)));
+        let other = tunnel("vpnx-1", "192.168.9.0/24", "");
+        assert_ne!(next(&other, &faster), changed);
+    }
+
+    #[test]
+    fn packages_of_the_store_protect_gateways_of_both_unless_the_file_has_one() {
+        let package =
+            |id: &str, gateway: &str| format!("[[defense]]\nid = \"{id}\"\ngateway = \"{gateway}\"\n");
+        let file = format!("{FILE}{}", package("own", "gw"));
+        let file = super::super::parse(&file, Path::new("test.toml")).unwrap();
+        let mut desired = Desired {
+            revision: 1,
+            ends: format!("{ENDS}{}{}", package("dfp-1", "vpngw-1"), package("dfp-2", "gw")),
+            leases: BTreeMap::new(),
+            tunnels: Vec::new(),
+        };
+        let mut bound = |ends: String| -> Vec<(String, String)> {
+            desired.ends = ends;
+            let merged = with_stored(&file, &desired, &[], &mut ReadTunnels::default());
+            let defenses = merged.config.defenses.iter();
+            let gateway =
+                |defense: &DefenseConfig| defense.gateway.as_ref().map(|gateway| gateway.id.to_string());
+            defenses
+                .map(|defense| (defense.id.to_string(), gateway(defense).unwrap_or_default()))
+                .collect()
+        };
+        let own = || ("own".to_owned(), "gw".to_owned());
+        let both = format!("{ENDS}{}{}", package("dfp-1", "vpngw-1"), package("dfp-2", "gw"));
+        assert_eq!(bound(both), [own(), ("dfp-1".to_owned(), "vpngw-1".to_owned())]);
+        assert_eq!(bound(format!("{ENDS}{}", package("own", "vpngw-1"))), [own()]);
     }
 
     fn ids(merged: &Merged) -> Vec<&str> {

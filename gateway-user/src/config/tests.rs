@@ -261,24 +261,18 @@ fn each_rule_has_a_message_at_the_line_of_the_value() {
             "tunnel[0].customer_gateway",
             "no customer gateway",
         ),
-        ("psk = \"secret\"", "psk = \"\"", "tunnel[0].psk", "is not empty"),
-        (
-            "psk = \"secret\"",
-            "psk_file = \"absent\"",
-            "tunnel[0].psk_file",
-            "cannot be read",
-        ),
-        (
-            "psk = \"secret\"",
-            "psk_file = \"/dev/null\"",
-            "tunnel[0].psk_file",
-            "is not a regular file",
-        ),
         (
             "psk = \"secret\"",
             &two("psk = \"secret\"\nstart = \"later\""),
             "tunnel[0].start",
             "is one of traffic",
+        ),
+        // Routes.
+        (
+            "psk = \"secret\"",
+            "psk = \"secret\"\nroutes = [\"172.16.0.0/12\"]",
+            "tunnel[0].routes[0]",
+            "meets a peer range",
         ),
         // SPD.
         (
@@ -352,6 +346,32 @@ fn each_rule_has_a_message_at_the_line_of_the_value() {
     }
 }
 
+#[test]
+fn v15_a_tunnel_without_a_usable_pre_shared_key_is_refused_when_it_is_read() {
+    let rows = [
+        ("psk = \"\"", "tunnel[0].psk", "is not empty"),
+        ("psk_file = \"\"", "tunnel[0].psk_file", "is the path of a file"),
+        ("psk_file = \"absent\"", "tunnel[0].psk_file", "cannot be read"),
+        (
+            "psk_file = \"/dev/null\"",
+            "tunnel[0].psk_file",
+            "is not a regular file",
+        ),
+    ];
+    for (key, field, rule) in rows {
+        check_row("psk = \"secret\"", key, field, rule);
+    }
+    for none_or_two in ["", "psk = \"secret\"\npsk_file = \"absent\""] {
+        let text = VALID.replacen("psk = \"secret\"", none_or_two, 1);
+        let refused = parse_text(&text).expect_err(none_or_two);
+        let rules: Vec<_> = refused.mistakes.iter().map(|mistake| &mistake.rule).collect();
+        assert!(
+            matches!(&rules[..], [rule] if rule.contains("has either psk or psk_file")),
+            "{refused}"
+        );
+    }
+}
+
 /// Appends to the valid file and expects exactly one mistake.
 #[track_caller]
 fn check_appended(more: &str, field: &str, rule: &str) {
@@ -362,6 +382,40 @@ fn check_appended(more: &str, field: &str, rule: &str) {
     assert_eq!(mistake.field, field, "{refused}");
     assert!(mistake.rule.contains(rule), "{refused}");
     assert!(mistake.line > VALID.lines().count(), "{refused}");
+}
+
+#[test]
+fn where_alarms_may_be_sent_to_is_a_list_of_networks() {
+    let allows = |more: &str, address: &str| {
+        let text = format!("[store]\npath = \"/s.db\"\n{more}{VALID}");
+        let management = parse_text(&text).expect(more).management;
+        let targets = management.expect("there is a store").alarm_targets;
+        targets.allow(address.parse().expect("an address"))
+    };
+    let relay = "[alarms]\ntargets = [\"127.0.0.0/8\", \"2001:db8::/32\"]\n";
+    for (more, address, expected) in [
+        ("", "192.0.2.1", true),
+        ("", "127.0.0.1", false),
+        (relay, "127.0.0.1", true),
+        (relay, "2001:db8::1", true),
+        (relay, "192.0.2.1", false),
+    ] {
+        assert_eq!(allows(more, address), expected, "{more}{address}");
+    }
+    for (text, message) in [
+        (
+            "[store]\npath = \"/s.db\"\n[alarms]\ntargets = [\"192.0.2.1/24\"]\n",
+            "is a network",
+        ),
+        (
+            "[store]\npath = \"/s.db\"\n[alarms]\ntargets = []\n",
+            "at least one element",
+        ),
+        ("[alarms]\ntargets = [\"10.0.0.0/8\"]\n", "needs a [store]"),
+    ] {
+        let refused = parse_text(&format!("{text}{VALID}")).expect_err(text);
+        assert!(refused.to_string().contains(message), "{refused}");
+    }
 }
 
 #[test]
@@ -376,6 +430,7 @@ fn what_must_be_one_of_a_kind_is_checked() {
         |id: &str, address: &str| format!("[[customer_gateway]]\nid = \"{id}\"\naddress = \"{address}\"\n");
     let other = cgw("cgw2", "198.51.100.8");
     let new = ("10.0.9.0/24", "192.168.9.0/24");
+    let probe = "[tunnel.probe]\nlocal = \"169.254.200.2\"\nremote = \"169.254.200.3\"\n";
     for (more, field, rule) in [
         (
             cgw("cgw", "198.51.100.8"),
@@ -396,6 +451,23 @@ fn what_must_be_one_of_a_kind_is_checked() {
             other + &tunnel("two", "gw", "cgw2", "10.0.0.0/24", "192.168.1.0/24"),
             "tunnel[1].spd[0].peer[0]",
             "belongs to tunnel[0] already",
+        ),
+        (
+            cgw("cgw2", "198.51.100.8")
+                + &tunnel("two", "gw", "cgw2", "10.0.8.0/24", "192.168.8.0/24")
+                + probe
+                + &cgw("cgw3", "198.51.100.9")
+                + &tunnel("three", "gw", "cgw3", new.0, new.1)
+                + probe,
+            "tunnel[2].probe",
+            "which belong to tunnel[1] already",
+        ),
+        (
+            cgw("cgw2", "198.51.100.8")
+                + &tunnel("two", "gw", "cgw2", new.0, new.1)
+                + "[tunnel.probe]\nlocal = \"10.0.9.1\"\nremote = \"198.51.100.7\"\n",
+            "tunnel[1].probe",
+            "the public address of an end of a tunnel",
         ),
         (
             "[[interface]]\nname = \"eth0\"\nrole = \"public\"\n".into(),

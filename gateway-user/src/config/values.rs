@@ -64,6 +64,15 @@ pub(super) fn interface_name(text: &str) -> Result<String, Rule> {
     Ok(text.to_owned())
 }
 
+/// What two ranges have in common: the smaller one, or nothing.
+pub(super) fn intersection(a: Ipv4Net, b: Ipv4Net) -> Option<Ipv4Net> {
+    match (a.contains(&b), b.contains(&a)) {
+        (true, _) => Some(b),
+        (false, true) => Some(a),
+        (false, false) => None,
+    }
+}
+
 /// A range of addresses in CIDR form, without host bits.
 pub(super) fn range(text: &str) -> Result<Ipv4Net, Rule> {
     let net: Ipv4Net = text

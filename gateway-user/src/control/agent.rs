@@ -1,6 +1,7 @@
 //! The running agent: everything that reaches the control loop is one [`Input`], and every input is handled to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use gateway_common::abi::Verdict;
 use gateway_ike::JobId;
 use gateway_ike::crypto::KeyExchangeDone;
+use gateway_management::monitor::Namespace;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -74,6 +76,7 @@ pub(super) struct Agent {
     pub(super) inputs: Inputs,
     pub(super) managed: Option<Managed>,
     pub(super) routes: HostRoutes,
+    pub(super) probe_addresses: BTreeSet<Ipv4Addr>,
     pub(super) reloads: Reloads,
     pub(super) failures: Failures,
     pub(super) _mirror: NetMirror,
@@ -189,12 +192,7 @@ impl Agent {
                 Input::Deadline => self.core.handle_timeout(now),
                 Input::Tick => self.tick(now).await,
                 Input::Reload => drop(self.reload(now).await),
-                Input::Call(Call { request, answer }) => {
-                    let response = self.answer(now, request).await;
-                    if answer.send(response).is_err() {
-                        tracing::debug!("nobody waits for an answer");
-                    }
-                }
+                Input::Call(call) => self.answer(now, call).await,
                 Input::Net => self.follow_network(now).await,
                 Input::Dataplane(event) => self.on_dataplane(now, &event),
                 Input::KeyExchange(id, done) => {
@@ -247,10 +245,20 @@ impl Agent {
 
     async fn tick(&mut self, now: Instant) {
         self.core.fabric.drain_logs();
+        self.core.fabric.watch_shields(now);
         let counters = self.core.fabric.counters();
         let next = self.core.tick(now, &counters);
         if let Some(managed) = &self.managed {
-            managed.publish(self.core.live_tunnels(&counters));
+            let limited = |limiter| self.core.fabric.limiter_drops(limiter);
+            let mut snapshot = self.core.management_snapshot(now, &counters, limited);
+            let state = |gateway: &str| Some(self.core.fabric.defense(gateway)?.state);
+            let gateways = snapshot
+                .samples
+                .iter()
+                .filter(|sample| sample.namespace == Namespace::Gateway)
+                .filter_map(|sample| Some((sample.object.clone(), state(&sample.object)?)));
+            snapshot.defenses = gateways.collect();
+            managed.publish(snapshot);
         }
         self.inputs.tick.reset_after(next);
         let failed = self.failures.attach.is_some() || !self.failures.workers.is_empty();
@@ -282,6 +290,8 @@ impl Agent {
     }
 
     pub(super) async fn sync_routes(&mut self, net: &NetSnapshot) {
+        let wanted = routes::probe_addresses(&self.config, net, self.slow_path.kernel_ifindex());
+        routes::own(&self.slow_path, &mut self.probe_addresses, wanted).await;
         let wanted = routes::wanted(&self.config, net);
         routes::install(&self.slow_path, &mut self.routes, wanted).await;
     }
@@ -311,7 +321,7 @@ impl Agent {
         }
     }
 
-    async fn answer(&mut self, now: Instant, request: Request) -> Response {
+    async fn answer(&mut self, now: Instant, Call { request, answer }: Call) {
         let outcome = |outcome, done: String, id: &str| match outcome {
             CommandOutcome::Done => Response::Done(done),
             CommandOutcome::OnlyAnswers => {
@@ -319,7 +329,7 @@ impl Agent {
             }
             CommandOutcome::NoSuchTunnel => Response::Refused(format!("no tunnel is called {id}")),
         };
-        match request {
+        let response = match request {
             Request::Status { tunnel: None } => Response::Status(Box::new(self.status(now))),
             Request::Status { tunnel: Some(id) } => {
                 let counters = self.core.fabric.counters();
@@ -337,6 +347,23 @@ impl Agent {
                 outcome(self.core.down(now, &tunnel), format!("{tunnel}: down"), &tunnel)
             }
             Request::Reload {} => self.reload(now).await,
+            Request::ReadStore {} => match &self.managed {
+                Some(managed) => {
+                    managed.read_again();
+                    Response::Done("the agent reads the store again".to_owned())
+                }
+                None => Response::Refused("the agent runs without a store".to_owned()),
+            },
+            Request::Api { action, body } => match &self.managed {
+                Some(managed) => return managed.call(action, body, answer),
+                None => Response::Refused(format!(
+                    "{} has no [store]: there are no objects besides its own",
+                    self.file.display()
+                )),
+            },
+        };
+        if answer.send(response).is_err() {
+            tracing::debug!("nobody waits for an answer");
         }
     }
 
@@ -428,7 +455,7 @@ impl Agent {
         if let Err(error) = self.core.fabric.configure(&self.config) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "an interface keeps its old role"
+                "the XDP program has not taken all of the configuration: an interface keeps its role, or a shield its limits"
             );
         }
         let net = Arc::clone(&self.inputs.net.borrow());
@@ -469,15 +496,19 @@ impl Agent {
         let dropped = [&io.overflows, &io.not_ike, &io.esp_overflows, &io.esp_unknown_spi];
         let dropped = dropped.iter().map(|counter| counter.load(Ordering::Relaxed));
         ike.dropped_datagrams += dropped.sum::<u64>();
+        let mut gateways = self
+            .core
+            .gateway_statuses(|limiter| self.core.fabric.limiter_drops(limiter));
+        for gateway in &mut gateways {
+            gateway.defense = self.core.fabric.defense(&gateway.id);
+        }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             xdp: XdpStatus {
                 mode: mode.to_owned(),
                 interfaces: interfaces.iter().map(interface_status).collect(),
             },
-            gateways: self
-                .core
-                .gateway_statuses(|limiter| self.core.fabric.limiter_drops(limiter)),
+            gateways,
             tunnels,
             umem_bytes: memory * u64::try_from(workers.len()).unwrap_or(0),
             workers,
@@ -490,6 +521,7 @@ impl Agent {
             },
             problems: self.problems(),
             strangers: self.core.stranger_statuses(now),
+            alarms: self.managed.as_ref().map(Managed::alarms),
         }
     }
 

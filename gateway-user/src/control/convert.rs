@@ -1,5 +1,8 @@
 //! Between the vocabularies: the configuration's and the IKE engine's, the engine's and the data plane's.
 
+use std::net::Ipv4Addr;
+
+use gateway_common::Spi;
 use gateway_common::abi::{SaKey, SaValue, v4_mapped};
 use gateway_esp::{
     Cipher, Encapsulation, InboundSa, Integrity, KeyError, Keys, NonceSpace, OutboundSa, Selector, Transform,
@@ -127,12 +130,17 @@ pub(super) fn esp_pair(child: &ChildSa, replay_window: u32) -> Result<EspPair, I
     Ok(EspPair {
         inbound: Box::new(inbound),
         outbound: Box::new(outbound),
-        key: SaKey {
-            addr: v4_mapped(child.local.octets()),
-            spi: child.inbound.spi.to_be_bytes(),
-        },
+        key: sa_key(child.local, child.inbound.spi),
         overhead: u32::try_from(transform.overhead(encapsulation)).unwrap_or_default(),
     })
+}
+
+/// Where the XDP program looks an inbound SA up.
+pub(super) fn sa_key(local: Ipv4Addr, spi: Spi) -> SaKey {
+    SaKey {
+        addr: v4_mapped(local.octets()),
+        spi: spi.to_be_bytes(),
+    }
 }
 
 /// What the XDP program does with packets of an inbound SA.

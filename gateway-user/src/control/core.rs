@@ -4,9 +4,12 @@
 //! does to its [`Fabric`], and datagrams to send wait in [`Core::poll_transmit`].
 
 mod apply;
+mod inbound;
 mod install;
 mod limits;
+mod probes;
 mod snapshot;
+mod spaces;
 #[cfg(test)]
 mod tests;
 
@@ -15,21 +18,24 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_common::Spi;
+use gateway_common::abi::SaKey;
 use gateway_ike::config::{ConnectionId, PairIndex};
 use gateway_ike::crypto::{KeyExchangeDone, KeyExchangeJob};
 use gateway_ike::diagnosis::Code;
 use gateway_ike::event::{ChildId, Event, Transmit};
 use gateway_ike::{Endpoint, EndpointConfig, JobId};
 
+use self::inbound::InboundSlots;
+use self::spaces::Spds;
 use super::convert;
-use super::fabric::{Fabric, SpaceNumbers};
+use super::fabric::Fabric;
 use super::slots::{Slot, Slots};
 use super::strangers::Strangers;
 use super::tunnel::{IkeSa, Tunnel};
 use crate::config::{Config, GatewayConfig, Id};
 use crate::dataplane::{Capacity, DataplaneEvent};
 use crate::status::Durations;
-use crate::xdp::SpdSpace;
 
 /// A VPN gateway and its limiters.
 #[derive(Debug)]
@@ -50,6 +56,13 @@ impl Gateway {
     }
 }
 
+/// An inbound SA that the engine asks its peer for.
+#[derive(Debug)]
+struct Expected {
+    slot: Slot,
+    key: SaKey,
+}
+
 /// Everything that the control loop owns.
 #[derive(Debug)]
 pub(super) struct Core<F> {
@@ -64,14 +77,14 @@ pub(super) struct Core<F> {
     children: BTreeMap<ChildId, u32>,
     /// Child SA of each inbound SA.
     inbound_owners: BTreeMap<u32, (u32, ChildId)>,
+    /// Inbound SAs that are asked for, by their SPI.
+    expected: BTreeMap<Spi, Expected>,
     tunnel_slots: Slots,
     gateway_slots: Slots,
     policy_slots: Slots,
-    inbound_slots: Slots,
+    inbound_slots: InboundSlots,
     outbound_slots: Slots,
-    spaces: Vec<SpdSpace>,
-    space_numbers: SpaceNumbers,
-    last_space: u32,
+    spds: Spds,
     transmits: VecDeque<Transmit>,
     unknown_peers: u64,
     strangers: Strangers,
@@ -82,6 +95,8 @@ pub(super) struct Core<F> {
     setup_durations: Durations,
     /// Tunnels whose peers were negotiating at the last tick.
     answering: BTreeSet<u32>,
+    /// When which tunnel's probe has something to do. An entry of a probe that ended or changed does nothing at its time.
+    probes: BTreeSet<(Instant, u32)>,
     generation: u64,
     /// When the counters were looked at.
     looked: Option<Instant>,
@@ -107,14 +122,13 @@ impl<F: Fabric> Core<F> {
             numbers: BTreeMap::new(),
             children: BTreeMap::new(),
             inbound_owners: BTreeMap::new(),
+            expected: BTreeMap::new(),
             tunnel_slots: Slots::new(capacity.tunnels),
             gateway_slots: Slots::new(gateways),
             policy_slots: Slots::new(capacity.policies),
-            inbound_slots: Slots::new(capacity.sas),
+            inbound_slots: InboundSlots::new(capacity.sas),
             outbound_slots: Slots::new(capacity.sas),
-            spaces: Vec::new(),
-            space_numbers: SpaceNumbers::default(),
-            last_space: 0,
+            spds: Spds::default(),
             transmits: VecDeque::new(),
             unknown_peers: 0,
             strangers: Strangers::default(),
@@ -123,6 +137,7 @@ impl<F: Fabric> Core<F> {
             ike_rekey_durations: Durations::default(),
             setup_durations: Durations::default(),
             answering: BTreeSet::new(),
+            probes: BTreeSet::new(),
             generation: 0,
             looked: None,
         }
@@ -155,11 +170,18 @@ impl<F: Fabric> Core<F> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.drain(now);
+        self.send_probes(now);
+        self.inbound_slots.handle_timeout(now, &mut self.fabric);
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout()
+        let deadlines = [
+            self.endpoint.poll_timeout(),
+            self.next_probe(),
+            self.inbound_slots.poll_timeout(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The next datagram to send.
@@ -172,20 +194,37 @@ impl<F: Fabric> Core<F> {
         match event {
             DataplaneEvent::Acquire { policy, tunnel } => self.acquire(now, *policy, *tunnel),
             DataplaneEvent::InboundFirstUse { index, generation } => {
-                let owner = self
-                    .inbound_owners
-                    .get(index)
-                    .filter(|(current, _)| current == generation);
-                if let Some(&(_, child)) = owner {
+                if let Some(child) = self.inbound_owner(*index, *generation) {
                     self.endpoint.child_inbound_used(now, child);
+                }
+            }
+            DataplaneEvent::PeerPort {
+                index,
+                generation,
+                port,
+            } => {
+                if let Some(child) = self.inbound_owner(*index, *generation) {
+                    self.endpoint.child_peer_port(now, child, *port);
                 }
             }
             DataplaneEvent::SaLimit { index, tunnel, mark } => {
                 self.near_limit(now, *tunnel, *index, *mark);
             }
+            DataplaneEvent::ProbeAnswered {
+                tunnel,
+                from,
+                sequence,
+                at,
+            } => self.probe_answered(*tunnel, *at, *from, *sequence),
             DataplaneEvent::WorkerFailed { .. } => {}
         }
         self.drain(now);
+    }
+
+    /// The Child SA whose inbound half has this index, unless the index has been given anew.
+    fn inbound_owner(&self, index: u32, generation: u32) -> Option<ChildId> {
+        let &(current, child) = self.inbound_owners.get(&index)?;
+        (current == generation).then_some(child)
     }
 
     fn acquire(&mut self, now: Instant, policy: u32, number: u32) {
@@ -294,6 +333,14 @@ impl<F: Fabric> Core<F> {
     /// Carries out one event. Tells which tunnel it was about.
     fn on_event(&mut self, now: Instant, event: Event) -> Option<u32> {
         match event {
+            Event::ExpectInbound { connection, spi } => {
+                self.expect_inbound(connection, spi);
+                None
+            }
+            Event::ForgetInbound { spi } => {
+                self.forget_inbound(spi);
+                None
+            }
             Event::InstallChild { child, replaces } => {
                 self.install_child(now, &child, replaces);
                 Some(child.connection.0)

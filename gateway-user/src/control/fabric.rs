@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use gateway_common::abi::{LimiterConfig, SaKey, SaValue};
 
+use super::slots::Slot;
 use crate::config::Id;
 use crate::dataplane::{Message, SaCounters, TunnelCounters};
 use crate::xdp::{SpdSpace, XdpError};
@@ -15,6 +16,8 @@ use crate::xdp::{SpdSpace, XdpError};
 pub(super) trait Fabric {
     /// Hands a message to the workers.
     fn message(&mut self, message: Message);
+    /// Hands a worker an inner packet of our own, for the policy that covers it. `false`: nobody took it.
+    fn send_inner(&self, policy: Slot, packet: Vec<u8>) -> bool;
     /// What an inbound and an outbound SA carried.
     fn sa_counters(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters);
     /// What happened to packets of a tunnel, and of former tunnels with its number.
@@ -23,10 +26,8 @@ pub(super) trait Fabric {
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError>;
     /// Removes an inbound SA from the map.
     fn remove_sa(&mut self, key: &SaKey) -> Result<(), XdpError>;
-    /// Writes a space that nothing uses yet.
-    fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError>;
-    /// Removes a space that nothing uses any more.
-    fn remove_space(&mut self, space: &SpdSpace) -> Result<(), XdpError>;
+    /// Makes `to` of `from` in the slot of both, which nothing uses; after an error nothing is in the slot.
+    fn change_space(&mut self, from: &SpdSpace, to: &SpdSpace) -> Result<(), XdpError>;
     /// Makes the interfaces use these spaces.
     fn use_spaces(&mut self, spaces: SpaceNumbers) -> Result<(), XdpError>;
     /// Makes an address one of ours.

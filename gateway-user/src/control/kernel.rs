@@ -1,8 +1,11 @@
 //! The real [`Fabric`]: the XDP program with its maps, and the workers.
 
+mod shields;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gateway_common::abi::{
     IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, SaKey, SaValue, Verdict,
@@ -10,16 +13,20 @@ use gateway_common::abi::{
 };
 
 use super::fabric::{Fabric, SpaceNumbers};
+use super::slots::Slot;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Id, Role};
 use crate::dataplane::{
-    Capacity, Counters, Dataplane, DataplaneConfig, DataplaneError, EventSink, Injected, InterfaceConfig,
-    Message, SaCounters, TunnelCounters,
+    Capacity, Counters, Dataplane, DataplaneConfig, DataplaneError, EventSink, Injected, InjectedEsp,
+    InjectedInner, InterfaceConfig, Message, SaCounters, TunnelCounters,
 };
 use crate::ike_io::EspPacket;
 use crate::net::{Link, NetSnapshot, RouteTable, SLOW_PATH_DATAPLANE};
+use crate::status::DefenseStatus;
 use crate::xdp::{AttachedMode, SpdSpace, XdpError, XdpMode, XdpProgram};
+
+use shields::Shields;
 
 /// Slots of `XSKS` for each interface: as many RX queues can be served.
 const QUEUES_PER_INTERFACE: u32 = 64;
@@ -32,6 +39,7 @@ pub(super) struct Kernel {
     /// By name. Those that are missing at the moment included: their slots keep their counters.
     interfaces: BTreeMap<String, Interface>,
     spaces: SpaceNumbers,
+    shields: Shields,
     default_deny: bool,
     /// The workers are not what the interfaces need, or one has ended.
     failed: bool,
@@ -112,6 +120,7 @@ impl Kernel {
             dataplane: None,
             interfaces: BTreeMap::from([(SLOW_PATH_DATAPLANE.to_owned(), slow_path)]),
             spaces: SpaceNumbers::default(),
+            shields: Shields::default(),
             default_deny: false,
             failed: false,
             sas: HashMap::new(),
@@ -149,7 +158,8 @@ impl Kernel {
                 .or_insert_with(fresh)
                 .facing = facing.clone();
         }
-        self.write_ifaces()
+        self.write_ifaces()?;
+        self.shields.configure(&mut self.xdp, config)
     }
 
     /// Whether the machine's interfaces differ from those in use.
@@ -298,14 +308,14 @@ impl Kernel {
             spi: packet.spi.to_be_bytes(),
         };
         let &(index, generation) = self.sas.get(&key).ok_or(NotInjected::UnknownSpi)?;
-        let injected = Injected {
+        let injected = Injected::Esp(InjectedEsp {
             index,
             generation,
             peer: packet.peer,
             local: packet.local,
             tos: packet.tos,
             esp: packet.octets,
-        };
+        });
         let taken = self
             .dataplane
             .as_ref()
@@ -326,6 +336,16 @@ impl Kernel {
 
     pub(super) fn limiter_drops(&self, limiter: u32) -> u64 {
         self.xdp.limiter_drops(limiter)
+    }
+
+    /// Looks at what the shields dropped since the last look.
+    pub(super) fn watch_shields(&mut self, now: Instant) {
+        self.shields.watch(&mut self.xdp, now);
+    }
+
+    /// The defense of a gateway; `None` without a package.
+    pub(super) fn defense(&self, gateway: &str) -> Option<DefenseStatus> {
+        self.shields.status(&self.xdp, gateway)
     }
 
     pub(super) fn interfaces(&self) -> Vec<InterfaceReport> {
@@ -357,27 +377,24 @@ impl Fabric for Kernel {
         }
     }
 
-    fn sa_counters(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters) {
-        let counters = self.counters();
-        let find = |list: &[(u32, SaCounters)], index| {
-            list.iter()
-                .find(|&&(number, _)| number == index)
-                .map(|&(_, counters)| counters)
-                .unwrap_or_default()
+    fn send_inner(&self, policy: Slot, packet: Vec<u8>) -> bool {
+        let inner = InjectedInner {
+            policy: policy.index,
+            generation: policy.generation,
+            packet,
         };
-        (
-            find(&counters.inbound, inbound),
-            find(&counters.outbound, outbound),
-        )
+        let taken = |dataplane: &Dataplane| dataplane.inject(Injected::Inner(inner));
+        self.dataplane.as_ref().is_some_and(taken)
+    }
+
+    fn sa_counters(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters) {
+        let read = |dataplane: &Dataplane| dataplane.sa_counters(inbound, outbound);
+        self.dataplane.as_ref().map(read).unwrap_or_default()
     }
 
     fn tunnel_counters(&self, number: u32) -> TunnelCounters {
-        let tunnels = self.counters().tunnels;
-        tunnels
-            .into_iter()
-            .find(|&(tunnel, _)| tunnel == number)
-            .map(|(_, counters)| counters)
-            .unwrap_or_default()
+        let read = |dataplane: &Dataplane| dataplane.tunnel_counters(number);
+        self.dataplane.as_ref().map(read).unwrap_or_default()
     }
 
     fn put_sa(&mut self, key: SaKey, value: SaValue) -> Result<(), XdpError> {
@@ -390,12 +407,8 @@ impl Fabric for Kernel {
         self.xdp.remove_sa(key)
     }
 
-    fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        self.xdp.write_space(space)
-    }
-
-    fn remove_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        self.xdp.remove_space(space)
+    fn change_space(&mut self, from: &SpdSpace, to: &SpdSpace) -> Result<(), XdpError> {
+        self.xdp.change_space(from, to)
     }
 
     fn use_spaces(&mut self, spaces: SpaceNumbers) -> Result<(), XdpError> {
@@ -404,11 +417,11 @@ impl Fabric for Kernel {
     }
 
     fn put_local_addr(&mut self, address: Ipv4Addr, gateway: u32) -> Result<(), XdpError> {
-        self.xdp.put_local_addr(address, gateway)
+        self.shields.put_address(&mut self.xdp, address, gateway)
     }
 
     fn remove_local_addr(&mut self, address: Ipv4Addr) -> Result<(), XdpError> {
-        self.xdp.remove_local_addr(address)
+        self.shields.remove_address(&mut self.xdp, address)
     }
 
     fn set_limiter(&mut self, number: u32, config: LimiterConfig) -> Result<(), XdpError> {

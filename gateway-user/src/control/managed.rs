@@ -1,15 +1,18 @@
 //! What the control loop keeps of management: the last objects of the store, and the file beside them.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use gateway_management::alarm::Delivery;
 use gateway_management::desired::Desired;
-use gateway_management::{LiveTunnel, Management};
-use tokio::sync::mpsc;
+use gateway_management::{Actor, Management, Timestamp, api};
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::management::{Live, Opened, Update, site};
+use super::management::{Live, Opened, Snapshot, Update, site};
 use super::start_error::StartError;
-use crate::config::{self, Config, Merged, TunnelConfig};
+use crate::config::{self, Config, Merged, ReadTunnels, TunnelConfig};
+use crate::control_socket::Response;
+use crate::status::AlarmStatus;
 
 /// File and store, for as long as there is a store.
 pub(super) struct Managed {
@@ -17,8 +20,10 @@ pub(super) struct Managed {
     declared: Arc<Config>,
     /// The store, as it was read last.
     pub(super) desired: Desired,
+    known: ReadTunnels,
     management: Arc<Management>,
     live: Live,
+    changed: Arc<Notify>,
     opened: Option<Opened>,
 }
 
@@ -27,15 +32,17 @@ impl Managed {
         Ok(Self {
             declared: Arc::clone(declared),
             desired: opened.desired()?,
+            known: ReadTunnels::default(),
             management: Arc::clone(opened.management()),
             live: Arc::clone(opened.live()),
+            changed: Arc::clone(opened.changed()),
             opened: Some(opened),
         })
     }
 
     /// File and store together; tunnels that cannot run as they are stay as they run.
-    pub(super) fn merge(&self, running: &[Arc<TunnelConfig>]) -> Merged {
-        config::with_stored(&self.declared, &self.desired, running)
+    pub(super) fn merge(&mut self, running: &[Arc<TunnelConfig>]) -> Merged {
+        config::with_stored(&self.declared, &self.desired, running, &mut self.known)
     }
 
     /// Takes another file and joins it with the store.
@@ -53,8 +60,39 @@ impl Managed {
         Ok((Some(self), updates))
     }
 
+    /// Another process wrote into the store: its objects come through the channel of [`Self::serve`].
+    pub(super) fn read_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Carries out an operation for the operator on this machine, beside the control loop: the store waits for its disk.
+    pub(super) fn call(&self, action: String, body: Value, answer: oneshot::Sender<Response>) {
+        let management = Arc::clone(&self.management);
+        tokio::task::spawn_blocking(move || {
+            let done = api::v3::call(&management, Timestamp::now(), &Actor::local(), &action, body);
+            let response = match done {
+                Ok(value) => Response::Api(value),
+                Err(refusal) => Response::Refused(refusal.to_string()),
+            };
+            if answer.send(response).is_err() {
+                tracing::debug!(action, "nobody waits for an answer");
+            }
+        });
+    }
+
+    /// What alarms do. Never waits.
+    pub(super) fn alarms(&self) -> AlarmStatus {
+        let figures = self.management.alarm_figures();
+        let results = Delivery::ALL.map(|result| result.name().to_owned());
+        AlarmStatus {
+            lasting: figures.lasting,
+            waiting_notices: figures.waiting,
+            notices: results.into_iter().zip(figures.deliveries).collect(),
+        }
+    }
+
     /// Tells the API how the tunnels are.
-    pub(super) fn publish(&self, tunnels: BTreeMap<String, LiveTunnel>) {
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = tunnels;
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 }

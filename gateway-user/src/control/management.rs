@@ -5,17 +5,22 @@ use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use gateway_management::alarm::delivery;
 use gateway_management::desired::Desired;
-use gateway_management::store::{Store, StoreError, Traffic, Vault};
-use gateway_management::{LiveTunnel, Management, Site, Timestamp, api};
+use gateway_management::monitor::Namespace;
+use gateway_management::store::{Store, StoreError, Vault};
+use gateway_management::{LiveTunnel, Management, Sample, Site, Timestamp, api};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::start_error::StartError;
 use crate::config::{Config, ManagementConfig};
 use crate::control_socket::{Call, Request};
+use crate::status::DefenseState;
 
-/// Traffic is recorded, and expired gateways are looked for, this often.
-const RECORD: Duration = Duration::from_secs(10);
+/// The ends of gateways' periods are looked for this often: a boundary is kept to the second.
+const LEASES: Duration = Duration::from_secs(1);
+/// Traffic is recorded and alarms are evaluated this often in seconds.
+const RECORD: i64 = 10;
 
 /// A desired state for the control loop, which answers with the tunnels it refuses.
 #[derive(Debug)]
@@ -25,7 +30,19 @@ pub(super) struct Update {
 }
 
 /// State of the tunnels, written by the control loop and read by the API.
-pub(super) type Live = Arc<RwLock<BTreeMap<String, LiveTunnel>>>;
+pub(super) type Live = Arc<RwLock<Snapshot>>;
+
+/// What the control loop tells management every second.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) tunnels: BTreeMap<String, LiveTunnel>,
+    /// What belongs to which gateway, and what gateways have beside their tunnels.
+    pub(super) samples: Vec<Sample>,
+    /// Bandwidth settings of gateways that have one, in Mbit/s.
+    pub(super) bandwidths: BTreeMap<String, u32>,
+    /// What the shields of gateways do.
+    pub(super) defenses: BTreeMap<String, DefenseState>,
+}
 
 /// The control loop as management sees it.
 struct Agent {
@@ -59,8 +76,25 @@ impl gateway_management::Agent for Agent {
         self.live
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .tunnels
             .get(tunnel)
             .copied()
+    }
+
+    fn bandwidth(&self, gateway: &str) -> Option<u32> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.bandwidths.get(gateway).copied()
+    }
+
+    fn defense(&self, gateway: &str) -> Option<DefenseState> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.defenses.get(gateway).copied()
+    }
+
+    fn objects(&self, namespace: Namespace) -> Vec<String> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let samples = live.samples.iter().filter(|sample| sample.namespace == namespace);
+        samples.map(|sample| sample.object.clone()).collect()
     }
 }
 
@@ -84,7 +118,12 @@ pub(super) async fn open(config: &Config, calls: mpsc::Sender<Call>) -> Result<O
         calls,
         live: Arc::clone(&live),
     };
-    let management = Arc::new(Management::new(store, site(config, settings), Arc::new(agent)));
+    let management = Management::new(store, site(config, settings), Arc::new(agent))
+        .with_rollup_octets(settings.monitoring_octets)
+        .with_alarm_targets(settings.alarm_targets.clone());
+    let management = Arc::new(management);
+    // What ended while no agent ran has ended before the first tunnel starts.
+    management.advance_leases(Timestamp::now())?;
     let listener = match &settings.api {
         None => None,
         Some(served) => {
@@ -151,6 +190,10 @@ impl Opened {
         &self.live
     }
 
+    pub(super) fn changed(&self) -> &Arc<Notify> {
+        &self.changed
+    }
+
     /// Serves until the process ends. The control loop gets its work through the returned channel.
     pub(super) fn serve(self) -> Result<mpsc::Receiver<Update>, StartError> {
         let (updates, inbox) = mpsc::channel(1);
@@ -180,7 +223,9 @@ impl Opened {
                 Err(error) => tracing::error!(%error, "the API is not served"),
             }
         }
+        tokio::spawn(follow_leases(Arc::clone(&self.management)));
         tokio::spawn(record(Arc::clone(&self.management), self.live));
+        tokio::spawn(delivery::run(Arc::clone(&self.management)));
         // What was stored and not reported before a restart is reported.
         self.changed.notify_one();
         loop {
@@ -233,28 +278,73 @@ async fn hand_over(management: &Arc<Management>, updates: &mpsc::Sender<Update>)
         .map_err(RoundError::Store)
 }
 
-/// Keeps the rollups of traffic and the ends of leases up to date.
-async fn record(management: Arc<Management>, live: Live) {
-    let mut tick = tokio::time::interval(RECORD);
+/// Brings gateways to the stages of their periods.
+async fn follow_leases(management: Arc<Management>) {
+    let mut tick = tokio::time::interval(LEASES);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let counters: Vec<(String, Traffic)> = {
-            let live = live.read().unwrap_or_else(PoisonError::into_inner);
-            live.iter()
-                .map(|(id, tunnel)| (id.clone(), tunnel.traffic))
-                .collect()
-        };
+        let management = Arc::clone(&management);
+        let advanced = tokio::task::spawn_blocking(move || management.advance_leases(Timestamp::now()));
+        if let Ok(Err(error)) = advanced.await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the periods of gateways were not looked at"
+            );
+        }
+    }
+}
+
+/// Keeps the rollups of traffic and the alarms on them up to date.
+async fn record(management: Arc<Management>, live: Live) {
+    loop {
+        let samples = live
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .samples
+            .clone();
         let management = Arc::clone(&management);
         let recorded = tokio::task::spawn_blocking(move || {
             let now = Timestamp::now();
-            management.record(now, &counters)?;
-            management.expire_gateways(now)
+            management.record(now, &samples)?;
+            management.evaluate_alarms(now)
         });
         if let Ok(Err(error)) = recorded.await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "traffic was not recorded"
+            );
+        }
+        tokio::time::sleep(until_middle(Timestamp::now())).await;
+    }
+}
+
+/// Until the middle of a step of the rollups. On a pace of its own a record would drift over the border of steps, and leave a step without
+/// any, in which nothing seems to have happened.
+fn until_middle(now: Timestamp) -> Duration {
+    let passed = now.0.wrapping_sub(RECORD / 2).rem_euclid(RECORD);
+    Duration::from_secs(RECORD.wrapping_sub(passed).cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_of_the_rollups_has_its_record() {
+        for (now, expected) in [
+            (0, 5),
+            (4, 1),
+            (5, 10),
+            (6, 9),
+            (9, 6),
+            (1_600_000_015, 10),
+            (-1, 6),
+        ] {
+            assert_eq!(
+                until_middle(Timestamp(now)),
+                Duration::from_secs(expected),
+                "{now}"
             );
         }
     }

@@ -67,8 +67,11 @@ pub(super) fn concerns_engine(old: &TunnelConfig, new: &TunnelConfig) -> bool {
         start,
         psk,
         spd,
+        // Routes say which packets come, not what the SAs may carry.
+        routes: _,
         ike,
         ipsec,
+        probe: _,
     } = old;
     let GatewayConfig {
         id: _,
@@ -82,6 +85,7 @@ pub(super) fn concerns_engine(old: &TunnelConfig, new: &TunnelConfig) -> bool {
         || *start != new.start
         || *psk != new.psk
         || *spd != new.spd
+        || old.probe_pair() != new.probe_pair()
         || *ike != new.ike
         || *ipsec != new.ipsec
 }
@@ -152,6 +156,7 @@ mod tests {
         for (from, to, concerns) in [
             ("bandwidth_mbps = 100", "bandwidth_mbps = 5", false),
             ("id = \"gw\"\n", "id = \"gw\"\nname = \"Zürich\"\n", false),
+            ("psk = \"x\"", "psk = \"x\"\nroutes = [\"192.168.0.1/32\"]", false),
             ("psk = \"x\"", "psk = \"y\"", true),
             ("psk = \"x\"", "psk = \"x\"\nstart = \"always\"", true),
             ("psk = \"x\"", "psk = \"x\"\nike.dh_group = 5", true),

@@ -1,6 +1,6 @@
 //! Routes that send the host's own traffic for the peers into the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -14,7 +14,7 @@ pub(super) type HostRoutes = BTreeMap<Ipv4Net, Option<Ipv4Addr>>;
 /// The routes that a configuration needs on this machine.
 pub(super) fn wanted(config: &Config, net: &NetSnapshot) -> HostRoutes {
     let mut routes = HostRoutes::new();
-    for (local, peer) in config.tunnels.iter().flat_map(|tunnel| tunnel.pairs()) {
+    for (local, peer) in config.tunnels.iter().flat_map(|tunnel| tunnel.routed_pairs()) {
         let source = net
             .addresses
             .iter()
@@ -24,6 +24,42 @@ pub(super) fn wanted(config: &Config, net: &NetSnapshot) -> HostRoutes {
         *entry = entry.or(source);
     }
     routes
+}
+
+/// Addresses that probes come from and no interface beside the slow path's has.
+pub(super) fn probe_addresses(config: &Config, net: &NetSnapshot, slow_path: u32) -> BTreeSet<Ipv4Addr> {
+    let probes = config.tunnels.iter().filter_map(|tunnel| tunnel.probe.as_ref());
+    let elsewhere = |local: &Ipv4Addr| {
+        net.addresses
+            .iter()
+            .any(|address| address.addr == *local && address.ifindex != slow_path)
+    };
+    probes
+        .map(|probe| probe.local)
+        .filter(|local| !elsewhere(local))
+        .collect()
+}
+
+/// Gives the slow path's interface these addresses, so that the kernel answers a peer that probes them.
+pub(super) async fn own(slow_path: &SlowPath, present: &mut BTreeSet<Ipv4Addr>, wanted: BTreeSet<Ipv4Addr>) {
+    let gone: Vec<_> = present.difference(&wanted).copied().collect();
+    for address in gone {
+        present.remove(&address);
+        if let Err(error) = slow_path.remove_address(address).await {
+            tracing::warn!(%address, error = &error as &dyn std::error::Error, "an address stays");
+        }
+    }
+    for address in wanted {
+        if present.contains(&address) {
+            continue;
+        }
+        match slow_path.add_address(address).await {
+            Ok(()) => drop(present.insert(address)),
+            Err(error) => {
+                tracing::warn!(%address, error = &error as &dyn std::error::Error, "a probe has no address");
+            }
+        }
+    }
 }
 
 /// Makes the kernel's routes the wanted ones. What fails is said and tried again with the next change.
@@ -85,5 +121,16 @@ mod tests {
             ("192.168.9.0/24".parse().unwrap(), None),
         ]);
         assert_eq!(wanted(&config, &net), expected);
+    }
+
+    #[test]
+    fn the_host_has_routes_for_what_takes_the_tunnel_only() {
+        let text = testing::text(&[("one", &[("10.0.0.0/24", "192.168.0.0/24")])]);
+        let text = text.replace("psk = \"x\"", "psk = \"x\"\nroutes = [\"192.168.0.64/26\"]");
+        let routes = wanted(&testing::parse(&text), &NetSnapshot::default());
+        assert_eq!(
+            routes,
+            HostRoutes::from([("192.168.0.64/26".parse().unwrap(), None)])
+        );
     }
 }

@@ -6,6 +6,7 @@
 //! prefix counts first and a longer peer prefix second.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
@@ -41,14 +42,23 @@ impl<P> Default for CompiledSpd<P> {
     }
 }
 
-/// Compiles `rules`. Of two rules with the same pair of ranges the later one counts.
-pub(super) fn compile<P: Copy>(rules: impl IntoIterator<Item = SpdRule<P>>) -> CompiledSpd<P> {
-    let rules: BTreeMap<(Ipv4Net, Ipv4Net), P> = rules
+/// Rules by their ranges on our side and on the peer's, without host bits.
+pub(super) type SpdRules<P> = BTreeMap<(Ipv4Net, Ipv4Net), P>;
+
+/// Orders rules. Of two with the same pair of ranges the later one counts.
+pub(super) fn ordered<P>(rules: impl IntoIterator<Item = SpdRule<P>>) -> SpdRules<P> {
+    rules
         .into_iter()
         .map(|rule| ((rule.local.trunc(), rule.peer.trunc()), rule.policy))
-        .collect();
-    let local = classes(rules.keys().map(|&(local, _)| local));
-    let peer = classes(rules.keys().map(|&(_, peer)| peer));
+        .collect()
+}
+
+/// Compiles `rules`. Prefixes that have a class among the local or the peer `former` ones keep it, so that a small change of the rules
+/// is a small change of the tables.
+pub(super) fn compile<P: Copy>(rules: &SpdRules<P>, former: [&[(Ipv4Net, u32)]; 2]) -> CompiledSpd<P> {
+    let [former_local, former_peer] = former;
+    let local = classes(rules.keys().map(|&(local, _)| local), former_local);
+    let peer = classes(rules.keys().map(|&(_, peer)| peer), former_peer);
     let mut pairs = BTreeMap::new();
     let mut by_precedence: Vec<_> = rules.iter().collect();
     by_precedence.sort_by_key(|((local, peer), _)| (local.prefix_len(), peer.prefix_len()));
@@ -70,13 +80,21 @@ pub(super) fn compile<P: Copy>(rules: impl IntoIterator<Item = SpdRule<P>>) -> C
     }
 }
 
-/// Numbers distinct prefixes from 1, in the order of their addresses.
-fn classes(prefixes: impl Iterator<Item = Ipv4Net>) -> Vec<(Ipv4Net, u32)> {
-    let distinct: BTreeSet<(std::net::Ipv4Addr, u8)> = prefixes
+/// Numbers distinct prefixes, in the order of their addresses: as before, or with the lowest number from 1 that is free.
+fn classes(prefixes: impl Iterator<Item = Ipv4Net>, former: &[(Ipv4Net, u32)]) -> Vec<(Ipv4Net, u32)> {
+    let distinct: BTreeSet<(Ipv4Addr, u8)> = prefixes
         .map(|prefix| (prefix.network(), prefix.prefix_len()))
         .collect();
     let prefix = |(network, len)| Ipv4Net::new(network, len).unwrap_or_default();
-    distinct.into_iter().map(prefix).zip(1..).collect()
+    let mut kept: BTreeMap<Ipv4Net, u32> = former.iter().copied().collect();
+    kept.retain(|net, _| distinct.contains(&(net.network(), net.prefix_len())));
+    let taken: BTreeSet<u32> = kept.values().copied().collect();
+    let mut free = (1..).filter(|number| !taken.contains(number));
+    let numbered = distinct.into_iter().map(prefix).map(|net| {
+        let number = kept.get(&net).copied().or_else(|| free.next());
+        (net, number.unwrap_or_default())
+    });
+    numbered.collect()
 }
 
 /// The prefixes that lie inside `range`: neighbours in the order of addresses.
@@ -93,8 +111,6 @@ fn inside(prefixes: &[(Ipv4Net, u32)], range: Ipv4Net) -> impl Iterator<Item = (
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -137,7 +153,7 @@ mod tests {
     fn check(rules: &[SpdRule<u32>], local: &str, peer: &str, expected: Option<u32>) {
         let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
         assert_eq!(
-            look_up(&compile(rules.iter().copied()), local, peer),
+            look_up(&compile(&ordered(rules.iter().copied()), [&[], &[]]), local, peer),
             expected,
             "{local} to {peer}"
         );
@@ -179,7 +195,10 @@ mod tests {
 
     #[test]
     fn no_rules_give_no_entries() {
-        assert_eq!(compile::<u32>([]), CompiledSpd::default());
+        assert_eq!(
+            compile::<u32>(&SpdRules::new(), [&[], &[]]),
+            CompiledSpd::default()
+        );
     }
 
     /// Prefixes from a small corner of the address space, so that they nest often.
@@ -199,7 +218,11 @@ mod tests {
         ) {
             let rules: Vec<_> =
                 pairs.into_iter().zip(0..).map(|((local, peer), policy)| SpdRule { local, peer, policy }).collect();
-            let spd = compile(rules.iter().copied());
+            let first = compile(&ordered(rules.iter().copied().step_by(2)), [&[], &[]]);
+            let spd = compile(&ordered(rules.iter().copied()), [&first.local, &first.peer]);
+            // What was there keeps its class.
+            prop_assert!(first.local.iter().all(|prefix| spd.local.contains(prefix)));
+            prop_assert!(first.peer.iter().all(|prefix| spd.peer.contains(prefix)));
             for (local, peer) in packets {
                 let (local, peer) = (Ipv4Addr::from(0x0a00_0000 | local), Ipv4Addr::from(0x0a00_0000 | peer));
                 prop_assert_eq!(look_up(&spd, local, peer), search(&rules, local, peer));

@@ -1,6 +1,6 @@
 //! From a configuration file to a running agent, in an order in which a refusal leaves nothing behind that was not there before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use crate::status::Status;
 use crate::xdp::{LoadOptions, XdpMode, XdpProgram};
 
 /// Room in the workers' tables; a slot without an SA takes eight octets.
-const CAPACITY: Capacity = Capacity {
+pub(super) const CAPACITY: Capacity = Capacity {
     policies: 65_536,
     sas: 65_536,
     tunnels: 32_768,
@@ -89,10 +89,10 @@ async fn start(
     calls: mpsc::Receiver<Call>,
     management: Option<Opened>,
 ) -> Result<Agent, StartError> {
-    let managed = management
+    let mut managed = management
         .map(|opened| Managed::new(opened, &declared))
         .transpose()?;
-    let config = match &managed {
+    let config = match &mut managed {
         Some(managed) => Arc::new(managed.merge(&[]).config),
         None => declared,
     };
@@ -149,6 +149,7 @@ async fn start(
         inputs: Inputs::new(net, (datagrams, esp), computed, dataplane, calls, updates)?,
         managed,
         routes: BTreeMap::new(),
+        probe_addresses: BTreeSet::new(),
         reloads: Reloads::default(),
         failures: Failures::default(),
         _mirror: mirror,
@@ -210,7 +211,7 @@ async fn snapshot(calls: &mpsc::Sender<Call>) -> Option<Status> {
         .ok()?;
     match answered.await.ok()? {
         Response::Status(status) => Some(*status),
-        Response::Done(_) | Response::Refused(_) | Response::Mistakes(_) => None,
+        Response::Done(_) | Response::Refused(_) | Response::Mistakes(_) | Response::Api(_) => None,
     }
 }
 

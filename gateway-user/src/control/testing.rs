@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gateway_common::abi::{LimiterConfig, SaKey, SaValue};
 
 use super::fabric::{Fabric, SpaceNumbers};
+use super::slots::Slot;
 use crate::config::{self, Config};
 use crate::dataplane::{Message, SaCounters, TunnelCounters};
 use crate::xdp::{SpdSpace, XdpError};
@@ -55,6 +56,8 @@ pub(super) struct Recorder {
     pub(super) carried: SaCounters,
     /// How many entries a space may have.
     pub(super) space_limit: Option<usize>,
+    /// Inner packets with their policies.
+    pub(super) inner: std::cell::RefCell<Vec<(u32, Vec<u8>)>>,
 }
 
 impl Recorder {
@@ -75,9 +78,13 @@ impl Fabric for Recorder {
                 format!("install policy {index} of tunnel {tunnel}")
             }
             Message::RemovePolicy { index } => format!("remove policy {index}"),
+            Message::ExpectInbound { index, .. } => format!("expect inbound {index}"),
             Message::InstallInbound { index, .. } => format!("install inbound {index}"),
             Message::RemoveInbound { index } => format!("remove inbound {index}"),
             Message::InstallOutbound { index, .. } => format!("install outbound {index}"),
+            Message::MoveOutbound { index, peer_port } => {
+                format!("move outbound {index} to port {peer_port}")
+            }
             Message::RemoveOutbound { index } => format!("remove outbound {index}"),
             Message::Switch {
                 policy,
@@ -87,7 +94,15 @@ impl Fabric for Recorder {
                 policy,
                 outbound: None,
             } => format!("switch policy {policy} off"),
+            Message::Probe { tunnel, answers } => {
+                format!("answers to probes of tunnel {tunnel}: {answers:?}")
+            }
         });
+    }
+
+    fn send_inner(&self, policy: Slot, packet: Vec<u8>) -> bool {
+        self.inner.borrow_mut().push((policy.index, packet));
+        true
     }
 
     fn sa_counters(&self, _inbound: u32, _outbound: u32) -> (SaCounters, SaCounters) {
@@ -112,16 +127,12 @@ impl Fabric for Recorder {
         Ok(())
     }
 
-    fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        if self.space_limit.is_some_and(|limit| space.pairs.len() > limit) {
+    fn change_space(&mut self, from: &SpdSpace, to: &SpdSpace) -> Result<(), XdpError> {
+        if self.space_limit.is_some_and(|limit| to.pairs.len() > limit) {
             return Err(XdpError::MapFull { map: "POLICIES" });
         }
-        self.record(format!("write space {}", space.id));
-        Ok(())
-    }
-
-    fn remove_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        self.record(format!("remove space {}", space.id));
+        let (from, to) = (from.pairs.len(), to);
+        self.record(format!("space {} from {from} to {} pairs", to.id, to.pairs.len()));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use gateway_ike::diagnosis::{Code, Diagnosis};
 use gateway_ike::event::ChildId;
 use gateway_ike::wire::IkeSpi;
 
+use super::probe::Probe;
 use super::slots::Slot;
 use super::timeline::Timeline;
 use crate::config::TunnelConfig;
@@ -52,8 +53,11 @@ pub(super) struct Tunnel {
     /// The last failure of each code.
     pub(super) failures: BTreeMap<Code, Failure>,
     pub(super) negotiations: NegotiationCounts,
+    pub(super) probe: Option<Probe>,
     state: TunnelState,
     pub(super) state_since: Instant,
+    /// Time that it was neither up nor taken down, in states that are over.
+    down: Duration,
 }
 
 /// What is known about failures with one code.
@@ -121,6 +125,12 @@ impl Child {
         self.serves.iter().any(|serving| serving.current)
     }
 
+    /// Whether both serve one pair of ranges.
+    pub(super) fn shares_pair(&self, other: &Self) -> bool {
+        let serves = |pair| other.serves.iter().any(|serving| serving.pair == pair);
+        self.serves.iter().any(|serving| serves(serving.pair))
+    }
+
     /// Whether a successor was asked for within the last `patience`.
     pub(super) fn was_asked(&self, now: Instant, patience: Duration) -> bool {
         self.rekey_asked
@@ -170,14 +180,26 @@ impl Tunnel {
             timeline: Timeline::default(),
             failures: BTreeMap::new(),
             negotiations: NegotiationCounts::default(),
+            probe: None,
             state: TunnelState::Down,
             state_since: now,
+            down: Duration::ZERO,
         }
     }
 
     /// State as of the last [`Self::refresh`].
     pub(super) const fn state(&self) -> TunnelState {
         self.state
+    }
+
+    /// Time that it was neither up nor taken down.
+    pub(super) fn down(&self, now: Instant) -> Duration {
+        match self.state {
+            TunnelState::Up | TunnelState::Disabled => self.down,
+            TunnelState::Negotiating | TunnelState::Down => {
+                self.down + now.saturating_duration_since(self.state_since)
+            }
+        }
     }
 
     /// Works the state out again. `half_open` says whether the engine negotiates an IKE SA. Tells how long it took to come up when it
@@ -204,6 +226,7 @@ impl Tunnel {
         self.timeline
             .note(now, format!("{}, was {}", state.name(), self.state.name()));
         let lasted = now.saturating_duration_since(self.state_since);
+        self.down = self.down(now);
         let was = std::mem::replace(&mut self.state, state);
         self.state_since = now;
         (was == TunnelState::Negotiating && state == TunnelState::Up).then_some(lasted)

@@ -238,7 +238,7 @@ mod tests {
                 stream
                     .write_all(b"{\"command\":\"explode\"}\n{\"command\":\"status\"}\n")
                     .unwrap();
-                stream.write_all(&[b'x'; 5000]).unwrap();
+                stream.write_all(&[b'x'; 70_000]).unwrap();
                 let mut answers = String::new();
                 stream.read_to_string(&mut answers).ok();
                 answers
@@ -247,7 +247,12 @@ mod tests {
                 let answer = match call.request {
                     Request::Up { tunnel } => Response::Done(format!("up {tunnel}")),
                     Request::Status { .. } => Response::Status(Box::default()),
-                    Request::Down { .. } | Request::Reload {} => panic!("nobody asked for it"),
+                    Request::Down { .. }
+                    | Request::Reload {}
+                    | Request::ReadStore {}
+                    | Request::Api { .. } => {
+                        panic!("nobody asked for it")
+                    }
                 };
                 let last = matches!(answer, Response::Status(_));
                 call.answer.send(answer).unwrap();

@@ -1,5 +1,8 @@
 //! The boundary between control and data plane, as messages that could cross a socket.
 
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
 use gateway_esp::{InboundSa, OutboundSa};
 
 use super::{SaLimits, SaMark};
@@ -24,6 +27,16 @@ pub enum Message {
         /// Index of the policy.
         index: u32,
     },
+    /// An SA from the peer is being negotiated, and the peer may seal with it before we have its keys: packets wait for
+    /// [`Message::InstallInbound`] with the same index and generation.
+    ExpectInbound {
+        /// Index of the SA.
+        index: u32,
+        /// Generation of the index, the same as in the map.
+        generation: u32,
+        /// Number of the tunnel.
+        tunnel: u32,
+    },
     /// An SA from the peer.
     InstallInbound {
         /// Index of the SA.
@@ -35,7 +48,7 @@ pub enum Message {
         /// Keys, selectors and replay window.
         sa: Box<InboundSa>,
     },
-    /// An SA from the peer is gone.
+    /// An SA from the peer is gone, or will not come.
     RemoveInbound {
         /// Index of the SA.
         index: u32,
@@ -51,6 +64,13 @@ pub enum Message {
         /// After what it carries nothing more (hard lifetime).
         limits: SaLimits,
     },
+    /// The NAT in front of the peer gave it another port. The SA keeps its keys and sequence numbers.
+    MoveOutbound {
+        /// Index of the SA; one that is not there, or not encapsulated in UDP, stays as it is.
+        index: u32,
+        /// UDP port of the peer.
+        peer_port: u16,
+    },
     /// An SA to the peer is gone; policies that still name it wait for another.
     RemoveOutbound {
         /// Index of the SA.
@@ -62,6 +82,13 @@ pub enum Message {
         policy: u32,
         /// Index of the SA; `None`: packets wait.
         outbound: Option<u32>,
+    },
+    /// Which answers to probes are control's and end in the worker; none at first.
+    Probe {
+        /// Number of the tunnel.
+        tunnel: u32,
+        /// Destination and identifier of the echo replies.
+        answers: Option<(Ipv4Addr, u16)>,
     },
 }
 
@@ -82,6 +109,16 @@ pub enum DataplaneEvent {
         /// Generation of the index.
         generation: u32,
     },
+    /// The newest packet of an inbound SA came from another UDP port than those before it; its first one always tells its port, as a NAT may have
+    /// moved it since the negotiation. Eight such events a second and tunnel at most.
+    PeerPort {
+        /// Index of the SA.
+        index: u32,
+        /// Generation of the index.
+        generation: u32,
+        /// UDP port of the peer, as its NAT made it.
+        port: u16,
+    },
     /// An outbound SA comes near its end, or is there.
     SaLimit {
         /// Index of the SA.
@@ -90,6 +127,17 @@ pub enum DataplaneEvent {
         tunnel: u32,
         /// How near.
         mark: SaMark,
+    },
+    /// A probe was answered.
+    ProbeAnswered {
+        /// Number of the tunnel.
+        tunnel: u32,
+        /// Who answered.
+        from: Ipv4Addr,
+        /// Sequence number of the echo.
+        sequence: u16,
+        /// When the answer was opened.
+        at: Instant,
     },
     /// A worker ended, or lost an interface that was removed. Packets of its queue, or of that interface, are dropped from here on.
     WorkerFailed {

@@ -9,15 +9,13 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use arrayvec::ArrayVec;
 use gateway_common::abi::{DIRECTION_INBOUND, DIRECTION_OUTBOUND, PacketMeta};
 use gateway_esp::{IvGenerator, Packet};
 
 use super::counters::{Direction, DropReason, PathError, WorkerBlock};
 use super::tables::{Nanoseconds, Policy, Tables, Tunnel};
-use super::waiting::{Released, Waiting};
+use super::waiting::{Awaited, Released, Waiting};
 use super::{DataplaneEvent, EventSink};
 use crate::net::RouteTable;
 use crate::xsk::{Frame, FramePool, Umem};
@@ -63,9 +61,11 @@ enum Fate {
     /// Out of an interface.
     Send(usize),
     /// Into the waiting queue, where its place is taken already.
-    Wait(Arc<Policy>),
+    Wait(Awaited),
     /// Replaced by its fragments.
     Replaced,
+    /// Read by us: an answer to a probe.
+    Consumed,
     /// Nowhere.
     Drop(DropReason),
 }
@@ -131,11 +131,11 @@ pub(super) fn process_waiting(rx: &mut Vec<Received>, tx: &mut Outgoing, cx: &mu
     } = cx;
     waiting.release(cx.now, tables, BATCH, |released| match released {
         Released::Ready(received) => rx.push(received),
-        Released::TimedOut(received, policy) => {
+        Released::TimedOut(received, awaited) => {
             let drops = tables
-                .tunnel(policy.tunnel)
+                .tunnel(awaited.tunnel())
                 .map_or(&counters.drops, |tunnel| &tunnel.drops);
-            drops.count(Direction::Outbound, PathError::WaitTimeout.into());
+            drops.count(awaited.direction(), PathError::WaitTimeout.into());
             pool.give_back(received.frame);
         }
     });
@@ -206,14 +206,25 @@ impl Job {
                 Some(queue) => queue.push(received.frame),
                 None => cx.pool.give_back(received.frame),
             },
-            Fate::Wait(policy) => cx.waiting.push(received, policy, cx.now),
-            Fate::Replaced | Fate::Drop(_) => cx.pool.give_back(received.frame),
+            Fate::Wait(awaited) => cx.waiting.push(received, awaited, cx.now),
+            Fate::Replaced | Fate::Consumed | Fate::Drop(_) => cx.pool.give_back(received.frame),
             Fate::Pending => {
                 cx.counters
                     .drops
                     .count(Direction::Outbound, PathError::Internal.into());
                 cx.pool.give_back(received.frame);
             }
+        }
+    }
+}
+
+/// Keeps as many packets as may wait for an SA.
+fn wait(group: &mut [Job], awaited: &Awaited, cx: &Context<'_>) {
+    for job in group {
+        if cx.waiting.admit(awaited) {
+            job.fate = Fate::Wait(awaited.clone());
+        } else {
+            job.drop_for(PathError::WaitOverflow);
         }
     }
 }

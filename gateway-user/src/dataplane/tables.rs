@@ -1,7 +1,8 @@
 //! What workers look packets up in: one slot per index, each swapped by itself.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -35,8 +36,12 @@ pub struct Capacity {
 pub(super) struct Tables {
     policies: Box<[ArcSwapOption<Policy>]>,
     inbound: Box<[ArcSwapOption<Inbound>]>,
+    /// By the same index: what an inbound SA is to become.
+    expected: Box<[ArcSwapOption<Expected>]>,
     outbound: Box<[ArcSwapOption<Outbound>]>,
     tunnels: Box<[Tunnel]>,
+    /// Tunnels from this number on never had a policy, so that they have counted nothing.
+    tunnels_known: AtomicU32,
     routes: ArcSwap<RouteTable>,
     /// Raised by every change that can end the wait of a packet.
     changes: AtomicU64,
@@ -64,6 +69,16 @@ pub(super) struct Policy {
     acquired: AtomicU64,
 }
 
+/// An SA from the peer whose keys are not here yet.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+    pub(super) tunnel: u32,
+    /// Packets of all workers that wait for the keys.
+    pub(super) waiting: AtomicU32,
+}
+
 /// One SA from the peer.
 #[derive(Debug)]
 pub(super) struct Inbound {
@@ -71,6 +86,8 @@ pub(super) struct Inbound {
     pub(super) tunnel: u32,
     pub(super) sa: InboundSa,
     pub(super) usage: Usage,
+    /// UDP port from which the newest packet came; 0: none did yet, or ESP travels without UDP.
+    pub(super) peer_port: AtomicU16,
     used: AtomicBool,
 }
 
@@ -79,7 +96,8 @@ pub(super) struct Inbound {
 pub(super) struct Outbound {
     pub(super) index: u32,
     pub(super) tunnel: u32,
-    pub(super) sa: OutboundSa,
+    /// Replaced when the peer moves; keys and sequence numbers stay.
+    pub(super) sa: ArcSwap<OutboundSa>,
     pub(super) usage: Usage,
     limits: SaLimits,
     /// The furthest [`SaMark`] that was reported; 0: none.
@@ -106,6 +124,48 @@ pub(super) struct Tunnel {
     pub(super) mss: AtomicU32,
     /// The longest inner packet, as last seen by a sealing worker; 0: not known yet.
     pub(super) mtu: AtomicU32,
+    probe: ProbeAnswers,
+    /// Up to when events that the peer causes were told, at their steady pace.
+    told: AtomicU64,
+}
+
+/// Destination and identifier of the echo replies that are control's, in one word; 0: none.
+#[derive(Debug, Default)]
+struct ProbeAnswers(AtomicU64);
+
+impl ProbeAnswers {
+    fn set(&self, answers: Option<(Ipv4Addr, u16)>) {
+        let word = answers.map_or(0, |(local, identifier)| {
+            u64::from(local.to_bits()) << 32 | u64::from(identifier) << 16 | 1
+        });
+        self.0.store(word, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> Option<(Ipv4Addr, u16)> {
+        let word = self.0.load(Ordering::Relaxed);
+        let [a, b, c, d, high, low, _, set] = word.to_be_bytes();
+        (set != 0).then(|| (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
+    }
+}
+
+impl Tunnel {
+    /// Destination and identifier of the echo replies that are control's.
+    pub(super) fn probe_answers(&self) -> Option<(Ipv4Addr, u16)> {
+        self.probe.load()
+    }
+
+    /// Whether control hears of one more answer to a probe, or of another port. Eight at once and eight a second are more than an honest
+    /// peer causes, which has one probe a second to answer; what else knows our probes must not keep control from its work.
+    pub(super) fn may_tell(&self, now: Nanoseconds) -> bool {
+        const GAP: Nanoseconds = 125_000_000;
+        const BURST: Nanoseconds = 8 * GAP;
+        self.told
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |told| {
+                let told = told.max(now);
+                (told - now < BURST).then_some(told + GAP)
+            })
+            .is_ok()
+    }
 }
 
 impl Tables {
@@ -116,8 +176,10 @@ impl Tables {
         Self {
             policies: slots(capacity.policies),
             inbound: slots(capacity.sas),
+            expected: slots(capacity.sas),
             outbound: slots(capacity.sas),
             tunnels: (0..capacity.tunnels).map(|_| Tunnel::default()).collect(),
+            tunnels_known: AtomicU32::new(0),
             routes: ArcSwap::default(),
             changes: AtomicU64::new(0),
         }
@@ -132,6 +194,7 @@ impl Tables {
                 tunnel,
             } => {
                 self.tunnel(tunnel)?;
+                self.tunnels_known.fetch_max(tunnel + 1, Ordering::Relaxed);
                 let slot = slot(&self.policies, "policy", index)?;
                 let same = |old: &Policy| old.generation == generation && old.tunnel == tunnel;
                 if !slot.load().as_deref().is_some_and(same) {
@@ -139,6 +202,20 @@ impl Tables {
                 }
             }
             Message::RemovePolicy { index } => slot(&self.policies, "policy", index)?.store(None),
+            Message::ExpectInbound {
+                index,
+                generation,
+                tunnel,
+            } => {
+                self.tunnel(tunnel)?;
+                let expected = Expected {
+                    index,
+                    generation,
+                    tunnel,
+                    waiting: AtomicU32::new(0),
+                };
+                slot(&self.expected, "inbound SA", index)?.store(Some(Arc::new(expected)));
+            }
             Message::InstallInbound {
                 index,
                 generation,
@@ -146,17 +223,21 @@ impl Tables {
                 sa,
             } => {
                 self.tunnel(tunnel)?;
-                let (sa, usage, used) = (*sa, Usage::default(), AtomicBool::new(false));
                 let inbound = Inbound {
                     generation,
                     tunnel,
-                    sa,
-                    usage,
-                    used,
+                    sa: *sa,
+                    usage: Usage::default(),
+                    peer_port: AtomicU16::new(0),
+                    used: AtomicBool::new(false),
                 };
+                // It stays expected, too: a worker that has just missed it lets its packets wait.
                 slot(&self.inbound, "inbound SA", index)?.store(Some(Arc::new(inbound)));
             }
-            Message::RemoveInbound { index } => slot(&self.inbound, "inbound SA", index)?.store(None),
+            Message::RemoveInbound { index } => {
+                slot(&self.inbound, "inbound SA", index)?.store(None);
+                slot(&self.expected, "inbound SA", index)?.store(None);
+            }
             Message::InstallOutbound {
                 index,
                 tunnel,
@@ -167,12 +248,17 @@ impl Tables {
                 let outbound = Outbound {
                     index,
                     tunnel,
-                    sa: *sa,
+                    sa: ArcSwap::from(Arc::from(sa)),
                     usage: Usage::default(),
                     limits,
                     reported: AtomicU8::new(0),
                 };
                 slot(&self.outbound, "outbound SA", index)?.store(Some(Arc::new(outbound)));
+            }
+            Message::MoveOutbound { index, peer_port } => {
+                if let Some(outbound) = slot(&self.outbound, "outbound SA", index)?.load().as_deref() {
+                    outbound.move_to(peer_port);
+                }
             }
             Message::RemoveOutbound { index } => slot(&self.outbound, "outbound SA", index)?.store(None),
             Message::Switch { policy, outbound } => {
@@ -187,6 +273,7 @@ impl Tables {
                     policy.acquired.store(0, Ordering::Relaxed);
                 }
             }
+            Message::Probe { tunnel, answers } => self.tunnel(tunnel)?.probe.set(answers),
         }
         self.changes.fetch_add(1, Ordering::Release);
         Ok(())
@@ -212,6 +299,12 @@ impl Tables {
     pub(super) fn inbound(&self, index: u32, generation: u32) -> Option<Arc<Inbound>> {
         let inbound = self.inbound.get(index as usize)?.load_full()?;
         (inbound.generation == generation).then_some(inbound)
+    }
+
+    /// The inbound SA of an index that is to come with this generation.
+    pub(super) fn expected(&self, index: u32, generation: u32) -> Option<Arc<Expected>> {
+        let expected = self.expected.get(index as usize)?.load_full()?;
+        (expected.generation == generation).then_some(expected)
     }
 
     /// The outbound SA that a policy uses. An SA of another tunnel is none, whatever control said.
@@ -242,14 +335,30 @@ impl Tables {
             .collect();
         let outbound = present(&self.outbound);
         counters.outbound = outbound
-            .map(|(index, it)| (index, it.usage.read(it.sa.highest_sequence())))
+            .map(|(index, it)| (index, it.usage.read(it.sa.load().highest_sequence())))
             .collect();
-        let tunnels = (0..)
-            .zip(&self.tunnels)
-            .map(|(number, tunnel)| (number, tunnel.read()));
+        let tunnels = (0..self.tunnels_known.load(Ordering::Relaxed)).zip(&self.tunnels);
         counters.tunnels = tunnels
+            .map(|(number, tunnel)| (number, tunnel.read()))
             .filter(|(_, tunnel)| *tunnel != TunnelCounters::default())
             .collect();
+    }
+
+    /// Reads the counters of an inbound and an outbound SA; zeros for one that is not there.
+    pub(super) fn read_sas(&self, inbound: u32, outbound: u32) -> (SaCounters, SaCounters) {
+        (
+            at(&self.inbound, inbound)
+                .map(|it| it.usage.read(it.sa.highest_sequence()))
+                .unwrap_or_default(),
+            at(&self.outbound, outbound)
+                .map(|it| it.usage.read(it.sa.load().highest_sequence()))
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Reads the counters of one tunnel; zeros beyond the capacity.
+    pub(super) fn read_tunnel(&self, number: u32) -> TunnelCounters {
+        self.tunnel(number).map(Tunnel::read).unwrap_or_default()
     }
 }
 
@@ -285,6 +394,16 @@ impl Inbound {
 }
 
 impl Outbound {
+    /// Sends to another port of the peer, when the SA is encapsulated in UDP at all.
+    fn move_to(&self, peer_port: u16) {
+        let sa = self.sa.load();
+        let mut endpoints = sa.endpoints();
+        if let Some(udp) = &mut endpoints.udp {
+            udp.peer = peer_port;
+            self.sa.store(Arc::new(sa.with_endpoints(endpoints)));
+        }
+    }
+
     /// Whether the SA carried all the octets it may.
     pub(super) fn is_over(&self) -> bool {
         self.limits.is_over(self.usage.octets.load(Ordering::Relaxed))
@@ -293,7 +412,7 @@ impl Outbound {
     /// The mark that the SA reached, if nobody has reported it yet.
     pub(super) fn fresh_mark(&self) -> Option<SaMark> {
         let octets = self.usage.octets.load(Ordering::Relaxed);
-        let mark = self.limits.mark(octets, self.sa.highest_sequence())?;
+        let mark = self.limits.mark(octets, self.sa.load().highest_sequence())?;
         self.is_fresh(mark).then_some(mark)
     }
 
@@ -348,6 +467,11 @@ fn slot<'a, T>(
     number: u32,
 ) -> Result<&'a ArcSwapOption<T>, BeyondCapacity> {
     slots.get(number as usize).ok_or(BeyondCapacity { what, number })
+}
+
+/// What the slot holds, if it is there and holds something.
+fn at<T>(slots: &[ArcSwapOption<T>], index: u32) -> Option<Arc<T>> {
+    slots.get(index as usize)?.load_full()
 }
 
 /// The slots that hold something, with their indices.
@@ -434,6 +558,19 @@ mod tests {
         let second = ACQUIRE_INTERVAL;
         let due = [5, 6, second, second + 5, second + 6, 9 * second].map(|now| policy.may_acquire(now));
         assert_eq!(due, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn a_peer_that_answers_more_than_was_asked_is_heard_at_a_steady_pace() {
+        let tunnel = Tunnel::default();
+        let told = |from: Nanoseconds, step: Nanoseconds| {
+            (0..10_000)
+                .filter(|answer| tunnel.may_tell(from + answer * step))
+                .count()
+        };
+        assert_eq!(told(1, 0), 8);
+        assert!((8..=16).contains(&told(2_000_000_000, 100_000)));
+        assert_eq!(told(10_000_000_000, 1_000_000_000), 10_000);
     }
 
     #[test]

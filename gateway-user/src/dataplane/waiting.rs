@@ -1,14 +1,19 @@
-//! Packets that wait for the first SA of their tunnel, so that the first ping is answered and not lost.
+//! Packets that wait for an SA: from a VPC for the first one of their tunnel, so that the first ping is answered and not lost; from a
+//! peer for the keys that it has before us, so that a rekey under load loses nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::counters::Direction;
 use super::process::{BATCH, Received};
-use super::tables::{Nanoseconds, Policy, Tables};
+use super::tables::{Expected, Nanoseconds, Policy, Tables};
 
 /// Packets of one policy that may wait, over all workers: what a few hosts send while two messages travel there and back.
 const PER_POLICY: u32 = 16;
+/// Packets that may wait for the keys of one inbound SA, over all workers: what a fast peer sends while its answer travels and a key
+/// exchange is computed.
+const PER_INBOUND: u32 = 512;
 /// How long a packet waits: an exchange with one lost message takes less.
 const PATIENCE: Nanoseconds = 5_000_000_000;
 
@@ -24,17 +29,26 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 struct Entry {
     received: Received,
-    policy: Arc<Policy>,
+    awaited: Awaited,
     deadline: Nanoseconds,
+}
+
+/// What a packet waits for.
+#[derive(Clone, Debug)]
+pub(super) enum Awaited {
+    /// An outbound SA of this policy.
+    Outbound(Arc<Policy>),
+    /// The keys of this inbound SA.
+    Inbound(Arc<Expected>),
 }
 
 /// A packet whose wait is over.
 #[derive(Debug)]
 pub(super) enum Released {
-    /// Its policy has an SA, or is gone: to be processed again.
+    /// What it waits for is there, or will never be: to be processed again.
     Ready(Received),
     /// It waited for too long.
-    TimedOut(Received, Arc<Policy>),
+    TimedOut(Received, Awaited),
 }
 
 impl Waiting {
@@ -46,25 +60,29 @@ impl Waiting {
         }
     }
 
-    /// Whether one more packet of this policy may wait; if so, its place is taken.
+    /// Whether one more packet may wait for this; if so, its place is taken.
     ///
     /// Packets are pushed at the end of their batch, so that the capacity can be exceeded by one batch.
-    pub(super) fn admit(&self, policy: &Policy) -> bool {
+    pub(super) fn admit(&self, awaited: &Awaited) -> bool {
         if self.packets.len() >= self.capacity {
             return false;
         }
-        let below = |waiting: u32| (waiting < PER_POLICY).then_some(waiting + 1);
-        policy
-            .waiting
+        let limit = match awaited {
+            Awaited::Outbound(_) => PER_POLICY,
+            Awaited::Inbound(_) => PER_INBOUND,
+        };
+        let below = |waiting: u32| (waiting < limit).then_some(waiting + 1);
+        awaited
+            .count()
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
             .is_ok()
     }
 
     /// Keeps a packet that was admitted.
-    pub(super) fn push(&mut self, received: Received, policy: Arc<Policy>, now: Nanoseconds) {
+    pub(super) fn push(&mut self, received: Received, awaited: Awaited, now: Nanoseconds) {
         self.packets.push_back(Entry {
             received,
-            policy,
+            awaited,
             deadline: now + PATIENCE,
         });
     }
@@ -92,7 +110,7 @@ impl Waiting {
             let Some(entry) = self.packets.pop_front() else {
                 break;
             };
-            if room > 0 && entry.is_ready(tables) {
+            if room > 0 && entry.awaited.is_over(tables) {
                 each(entry.leave(|received, _| Released::Ready(received)));
                 room -= 1;
             } else {
@@ -116,14 +134,47 @@ impl Waiting {
 }
 
 impl Entry {
-    fn is_ready(&self, tables: &Tables) -> bool {
-        let current = tables.policy(self.policy.index, self.policy.generation);
-        current
-            .is_none_or(|policy| !Arc::ptr_eq(&policy, &self.policy) || tables.outbound_of(&policy).is_some())
+    fn leave(self, how: impl FnOnce(Received, Awaited) -> Released) -> Released {
+        self.awaited.count().fetch_sub(1, Ordering::Relaxed);
+        how(self.received, self.awaited)
+    }
+}
+
+impl Awaited {
+    /// Number of the tunnel.
+    pub(super) fn tunnel(&self) -> u32 {
+        match self {
+            Self::Outbound(policy) => policy.tunnel,
+            Self::Inbound(expected) => expected.tunnel,
+        }
     }
 
-    fn leave(self, how: impl FnOnce(Received, Arc<Policy>) -> Released) -> Released {
-        self.policy.waiting.fetch_sub(1, Ordering::Relaxed);
-        how(self.received, self.policy)
+    /// Of the packet.
+    pub(super) fn direction(&self) -> Direction {
+        match self {
+            Self::Outbound(_) => Direction::Outbound,
+            Self::Inbound(_) => Direction::Inbound,
+        }
+    }
+
+    fn count(&self) -> &AtomicU32 {
+        match self {
+            Self::Outbound(policy) => &policy.waiting,
+            Self::Inbound(expected) => &expected.waiting,
+        }
+    }
+
+    fn is_over(&self, tables: &Tables) -> bool {
+        match self {
+            Self::Outbound(policy) => tables
+                .policy(policy.index, policy.generation)
+                .is_none_or(|current| {
+                    !Arc::ptr_eq(&current, policy) || tables.outbound_of(&current).is_some()
+                }),
+            Self::Inbound(expected) => {
+                let (index, generation) = (expected.index, expected.generation);
+                tables.expected(index, generation).is_none() || tables.inbound(index, generation).is_some()
+            }
+        }
     }
 }

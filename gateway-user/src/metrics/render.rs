@@ -8,8 +8,10 @@ mod tunnels;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gateway_management::Lease;
+
 use super::family::{Families, Family};
-use crate::status::{GatewayStatus, Status};
+use crate::status::{AlarmStatus, DefenseState, GatewayStatus, Status};
 
 /// The page of a snapshot in the Prometheus text format.
 ///
@@ -25,6 +27,9 @@ pub fn render(status: &Status) -> Result<String, prometheus::Error> {
     ike::engine(&mut page, &status.ike);
     dataplane::interfaces(&mut page, &status.xdp.interfaces);
     dataplane::workers(&mut page, status);
+    if let Some(status) = &status.alarms {
+        alarms(&mut page, status);
+    }
     page.encode()
 }
 
@@ -61,6 +66,30 @@ fn agent(page: &mut Families, status: &Status) {
     page.push(applied);
 }
 
+fn alarms(page: &mut Families, status: &AlarmStatus) {
+    let lasting = Family::gauge(
+        "ipsecgw_alarms",
+        "Alarms that last: a policy on an object that holds.",
+        &[],
+    );
+    single(page, lasting, status.lasting);
+    let waiting = Family::gauge(
+        "ipsecgw_alarm_notices_waiting",
+        "Notices of alarms that no receiver took yet.",
+        &[],
+    );
+    single(page, waiting, status.waiting_notices);
+    let mut notices = Family::counter(
+        "ipsecgw_alarm_notices_total",
+        "Attempts to tell receivers of alarms, by result.",
+        &["result"],
+    );
+    for (result, number) in &status.notices {
+        notices.add(&[result], *number);
+    }
+    page.push(notices);
+}
+
 fn gateways(page: &mut Families, gateways: &[GatewayStatus]) {
     let mut info = Family::gauge(
         "ipsecgw_gateway_info",
@@ -77,8 +106,44 @@ fn gateways(page: &mut Families, gateways: &[GatewayStatus]) {
         "Packets dropped because they exceeded the bandwidth setting.",
         &["gateway", "direction"],
     );
+    let mut defense = Family::gauge(
+        "ipsecgw_gateway_defense_state",
+        "1 for the state that the gateway's high defense package is in; absent without a package.",
+        &["gateway", "state"],
+    );
+    let mut shielded = Family::counter(
+        "ipsecgw_gateway_defense_dropped_packets_total",
+        "Packets that the gateway's shield dropped.",
+        &["gateway", "reason"],
+    );
+    let mut expiry = Family::gauge(
+        "ipsecgw_gateway_lease_expiry_timestamp_seconds",
+        "When the gateway's period ends; absent without an end.",
+        &["gateway"],
+    );
+    let mut lease = Family::gauge(
+        "ipsecgw_gateway_lease_state",
+        "1 for the stage that the gateway's period is in; absent for a gateway of the file.",
+        &["gateway", "state"],
+    );
     for gateway in gateways {
         let id = gateway.id.as_str();
+        if let Some(period) = &gateway.lease {
+            for stage in Lease::ALL {
+                lease.add(&[id, stage.name()], u64::from(stage.name() == period.state));
+            }
+            if let Some(expires) = period.expires {
+                expiry.add(&[id], expires);
+            }
+        }
+        if let Some(package) = &gateway.defense {
+            for state in DefenseState::ALL {
+                defense.add(&[id, state.name()], u64::from(state == package.state));
+            }
+            for (reason, count) in &package.dropped_packets {
+                shielded.add(&[id, reason], *count);
+            }
+        }
         let address = gateway
             .address
             .map(|address| address.to_string())
@@ -92,7 +157,7 @@ fn gateways(page: &mut Families, gateways: &[GatewayStatus]) {
             limited.add(&[id, direction], dropped.copied().unwrap_or_default());
         }
     }
-    [info, limit, limited]
+    [info, limit, limited, defense, shielded, expiry, lease]
         .into_iter()
         .for_each(|family| page.push(family));
 }

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::{RouteProtocol, RouteScope};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
@@ -15,6 +17,8 @@ use super::{NetError, ethtool};
 pub const SLOW_PATH_KERNEL: &str = "gwslow0";
 /// The workers' end: an interface of the data plane like any other.
 pub const SLOW_PATH_DATAPLANE: &str = "gwslow1";
+/// Prefix length of an address alone.
+const HOST_PREFIX: u8 = 32;
 /// Marks the routes that the gateway made (`ip route show proto 87`), so that leftovers can be found.
 const ROUTE_PROTOCOL: u8 = 87;
 
@@ -74,6 +78,7 @@ impl SlowPath {
             kernel_ifindex,
         };
         slow_path.remove_leftover_routes().await?;
+        slow_path.remove_addresses(None).await?;
         Ok(slow_path)
     }
 
@@ -90,6 +95,63 @@ impl SlowPath {
             what: format!("cannot remove {SLOW_PATH_KERNEL}"),
             source,
         })
+    }
+
+    /// Index of the kernel's end.
+    pub const fn kernel_ifindex(&self) -> u32 {
+        self.kernel_ifindex
+    }
+
+    /// Makes `address` one of the host's, on the kernel's end.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn add_address(&self, address: Ipv4Addr) -> Result<(), NetError> {
+        let request = self
+            .handle
+            .address()
+            .add(self.kernel_ifindex, address.into(), HOST_PREFIX)
+            .replace();
+        request.execute().await.map_err(|source| NetError::Netlink {
+            what: format!("cannot add {address} to {SLOW_PATH_KERNEL}"),
+            source,
+        })
+    }
+
+    /// Takes the address back.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn remove_address(&self, address: Ipv4Addr) -> Result<(), NetError> {
+        self.remove_addresses(Some(address)).await
+    }
+
+    /// Removes `address`, or all that a former process left.
+    async fn remove_addresses(&self, address: Option<Ipv4Addr>) -> Result<(), NetError> {
+        let failed = |source| NetError::Netlink {
+            what: format!("cannot remove an address of {SLOW_PATH_KERNEL}"),
+            source,
+        };
+        let request = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(self.kernel_ifindex);
+        let request = match address {
+            Some(address) => request.set_address_filter(address.into()),
+            None => request,
+        };
+        let found: Vec<_> = request.execute().try_collect().await.map_err(failed)?;
+        let v4 = |message: &AddressMessage| message.header.family == AddressFamily::Inet;
+        for message in found.into_iter().filter(v4) {
+            self.handle
+                .address()
+                .del(message)
+                .execute()
+                .await
+                .map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Sends the host's own traffic to `prefix` into the data plane, from `source` where it is given.

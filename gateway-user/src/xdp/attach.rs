@@ -1,6 +1,11 @@
 //! Attaching the program to interfaces, and detaching it.
 
-use std::{fmt, io, path::Path};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::programs::{
     ProgramError,
@@ -55,6 +60,31 @@ impl XdpMode {
             Self::Native => Some(AttachedMode::Native),
             Self::Generic => Some(AttachedMode::Generic),
         }
+    }
+}
+
+/// How long the kernel may take to free the links whose pins were removed.
+const DETACH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the program of a pinned link sits.
+struct PinnedAt {
+    ifindex: u32,
+    program_id: u32,
+}
+
+impl PinnedAt {
+    /// `None` when the link or its interface cannot be asked: there is nothing to wait for.
+    fn read((interface, pin): &(String, PathBuf)) -> Option<Self> {
+        let link = FdLink::from(PinnedLink::from_pin(pin).ok()?);
+        Some(Self {
+            ifindex: if_nametoindex(interface.as_str()).ok()?,
+            program_id: link.info().ok()?.program_id(),
+        })
+    }
+
+    fn is_attached(&self) -> bool {
+        let there = attachment(self.ifindex).ok().flatten();
+        there.is_some_and(|there| there.program_id == self.program_id)
     }
 }
 
@@ -113,6 +143,8 @@ impl XdpProgram {
 
     /// Removes every pin under `pin_dir`: the program is detached and the kernel routes the traffic. Tells the interfaces.
     ///
+    /// The kernel frees a link some time after its pin is removed; this waits until it has, a second at most in all.
+    ///
     /// # Errors
     ///
     /// A directory that is not on a bpffs, or a file that cannot be removed. No directory means nothing to remove.
@@ -120,7 +152,15 @@ impl XdpProgram {
         if !pin_dir.exists() {
             return Ok(Vec::new());
         }
-        PinDir::open(pin_dir)?.clear()
+        let pins = PinDir::open(pin_dir)?;
+        let links = pins.links()?;
+        let attached = links.iter().filter_map(PinnedAt::read).collect::<Vec<_>>();
+        pins.clear()?;
+        let deadline = Instant::now() + DETACH_PATIENCE;
+        while attached.iter().any(PinnedAt::is_attached) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(links.into_iter().map(|(interface, _)| interface).collect())
     }
 
     /// Puts this program into the pinned link of a former process, if there is one that still holds the interface.

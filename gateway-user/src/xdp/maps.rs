@@ -1,13 +1,14 @@
 //! The program's maps with their types.
 
-use std::{net::Ipv4Addr, os::fd::AsRawFd};
+use std::{collections::BTreeMap, net::Ipv4Addr, os::fd::AsRawFd};
 
 use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, XskMap, lpm_trie::Key},
 };
 use gateway_common::abi::{
-    IfaceValue, LimiterConfig, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, Verdict, map, v4_mapped,
+    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, ShieldValue,
+    Verdict, map, space_slot, v4_mapped,
 };
 use ipnet::Ipv4Net;
 
@@ -18,11 +19,11 @@ const SPACE_BITS: u32 = 32;
 
 /// One immutable compilation of an SPD.
 ///
-/// Written under a number that was never used before, then taken into force by [`XdpProgram::set_iface`]; the program remembers
-/// what it found in a space and would not see it change.
+/// Written into a slot that no interface uses, then taken into force by [`XdpProgram::set_iface`] under a number that the slot did
+/// not have before; the program remembers what it found in a space and would not see it change.
 #[derive(Clone, Debug, Default)]
 pub struct SpdSpace {
-    /// Number of the space, not 0.
+    /// Number of the space, not 0: slot and version ([`IfaceValue::space`]).
     pub id: u32,
     /// Classes of the addresses on the VPC side.
     pub local: Vec<(Ipv4Net, u32)>,
@@ -33,21 +34,30 @@ pub struct SpdSpace {
 }
 
 impl SpdSpace {
-    fn prefix(&self, net: &Ipv4Net) -> Key<PrefixKey> {
-        let key = PrefixKey {
-            space: self.id.to_be_bytes(),
-            addr: net.network().octets(),
-        };
-        Key::new(SPACE_BITS + u32::from(net.prefix_len()), key)
+    /// A space with this number that has no rules.
+    pub fn empty(id: u32) -> Self {
+        Self {
+            id,
+            ..Self::default()
+        }
     }
 
     fn pair(&self, local_class: u32, peer_class: u32) -> PairKey {
         PairKey {
-            space: self.id,
+            space: space_slot(self.id),
             local_class,
             peer_class,
         }
     }
+}
+
+/// The key of a prefix within a space or a shield.
+fn numbered_prefix(number: u32, net: &Ipv4Net) -> Key<PrefixKey> {
+    let key = PrefixKey {
+        space: number.to_be_bytes(),
+        addr: net.network().octets(),
+    };
+    Key::new(SPACE_BITS + u32::from(net.prefix_len()), key)
 }
 
 pub(super) struct Maps {
@@ -56,10 +66,13 @@ pub(super) struct Maps {
     peer_classes: LpmTrie<MapData, PrefixKey, u32>,
     policies: HashMap<MapData, PairKey, PolicyValue>,
     sas: HashMap<MapData, SaKey, SaValue>,
-    local_addrs: HashMap<MapData, [u8; 16], u32>,
+    local_addrs: HashMap<MapData, [u8; 16], LocalAddrValue>,
     limiters: Array<MapData, LimiterConfig>,
     limiter_drops: PerCpuArray<MapData, u64>,
     ike_limit: Array<MapData, LimiterConfig>,
+    shields: Array<MapData, ShieldValue>,
+    shield_prefixes: LpmTrie<MapData, PrefixKey, u32>,
+    shield_drops: PerCpuArray<MapData, u64>,
     counters: PerCpuArray<MapData, u64>,
     xsks: XskMap<MapData>,
 }
@@ -76,6 +89,9 @@ impl Maps {
             limiters: take(ebpf, map::LIMITERS)?,
             limiter_drops: take(ebpf, map::LIMITER_DROPS)?,
             ike_limit: take(ebpf, map::IKE_LIMIT)?,
+            shields: take(ebpf, map::SHIELDS)?,
+            shield_prefixes: take(ebpf, map::SHIELD_PREFIXES)?,
+            shield_drops: take(ebpf, map::SHIELD_DROPS)?,
             counters: take(ebpf, map::COUNTERS)?,
             xsks: take(ebpf, map::XSKS)?,
         })
@@ -114,44 +130,38 @@ impl XdpProgram {
             .map_err(|e| XdpError::from_map(map::IFACES, e))
     }
 
-    /// Writes a space that no interface uses yet. What an error left behind is removed.
+    /// Makes `to` of `from`, in the slot of both, which no interface uses; only what differs is touched. What an error left behind is
+    /// removed: nothing is in the slot then.
     ///
     /// # Errors
     ///
     /// [`XdpError::MapFull`] beyond [`super::LoadOptions::max_policies`].
-    pub fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        let written = self.maps.write_space(space);
-        if written.is_err() {
-            self.remove_space(space)?;
+    pub fn change_space(&mut self, from: &SpdSpace, to: &SpdSpace) -> Result<(), XdpError> {
+        let changed = self.maps.change_space(from, to);
+        if changed.is_err() {
+            let nothing = SpdSpace::empty(to.id);
+            self.maps.change_space(from, &nothing)?;
+            self.maps.change_space(to, &nothing)?;
         }
-        written
+        changed
     }
 
-    /// Removes a space that no interface uses any more.
+    /// Writes a space into a slot that has nothing yet.
     ///
     /// # Errors
     ///
-    /// A map that refuses; entries that are not there are no error.
+    /// Those of [`Self::change_space`].
+    pub fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
+        self.change_space(&SpdSpace::empty(space.id), space)
+    }
+
+    /// Removes a space that no interface uses; one that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// A map that refuses.
     pub fn remove_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        for (net, _) in &space.local {
-            gone(
-                map::LOCAL_CLASSES,
-                self.maps.local_classes.remove(&space.prefix(net)),
-            )?;
-        }
-        for (net, _) in &space.peer {
-            gone(
-                map::PEER_CLASSES,
-                self.maps.peer_classes.remove(&space.prefix(net)),
-            )?;
-        }
-        for (local_class, peer_class, _) in &space.pairs {
-            gone(
-                map::POLICIES,
-                self.maps.policies.remove(&space.pair(*local_class, *peer_class)),
-            )?;
-        }
-        Ok(())
+        self.change_space(space, &SpdSpace::empty(space.id))
     }
 
     /// Adds or changes an inbound SA.
@@ -172,19 +182,19 @@ impl XdpProgram {
     ///
     /// A map that refuses.
     pub fn remove_sa(&mut self, key: &SaKey) -> Result<(), XdpError> {
-        gone(map::SAS, self.maps.sas.remove(key))
+        gone_already(map::SAS, self.maps.sas.remove(key))
     }
 
-    /// Makes `addr` one of our own addresses, of the VPN gateway with the number `gateway`.
+    /// Makes `addr` one of our own addresses, or changes its VPN gateway or shield.
     ///
     /// # Errors
     ///
     /// [`XdpError::MapFull`] beyond [`super::LoadOptions::max_local_addrs`].
-    pub fn put_local_addr(&mut self, addr: Ipv4Addr, gateway: u32) -> Result<(), XdpError> {
+    pub fn put_local_addr(&mut self, addr: Ipv4Addr, value: LocalAddrValue) -> Result<(), XdpError> {
         let key = v4_mapped(addr.octets());
         self.maps
             .local_addrs
-            .insert(key, gateway, 0)
+            .insert(key, value, 0)
             .map_err(|e| XdpError::from_map(map::LOCAL_ADDRS, e))
     }
 
@@ -194,7 +204,7 @@ impl XdpProgram {
     ///
     /// A map that refuses.
     pub fn remove_local_addr(&mut self, addr: Ipv4Addr) -> Result<(), XdpError> {
-        gone(
+        gone_already(
             map::LOCAL_ADDRS,
             self.maps.local_addrs.remove(&v4_mapped(addr.octets())),
         )
@@ -229,6 +239,48 @@ impl XdpProgram {
             .map_err(|e| XdpError::from_map(map::IKE_LIMIT, e))
     }
 
+    /// Sets the limits of a shield, from the next packet on. Number 0 means "no shield" and has no use.
+    ///
+    /// # Errors
+    ///
+    /// A number beyond [`super::LoadOptions::max_shields`].
+    pub fn set_shield(&mut self, number: u32, limits: ShieldValue) -> Result<(), XdpError> {
+        self.maps
+            .shields
+            .set(number, limits, 0)
+            .map_err(|e| XdpError::from_map(map::SHIELDS, e))
+    }
+
+    /// Says with one of the `SHIELD_*` constants of the ABI how a shield treats the sources of a prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`XdpError::MapFull`] beyond [`super::LoadOptions::max_shield_prefixes`].
+    pub fn put_shield_prefix(&mut self, number: u32, net: &Ipv4Net, standing: u32) -> Result<(), XdpError> {
+        self.maps
+            .shield_prefixes
+            .insert(&numbered_prefix(number, net), standing, 0)
+            .map_err(|e| XdpError::from_map(map::SHIELD_PREFIXES, e))
+    }
+
+    /// Removes a prefix of a shield, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// A map that refuses.
+    pub fn remove_shield_prefix(&mut self, number: u32, net: &Ipv4Net) -> Result<(), XdpError> {
+        gone_already(
+            map::SHIELD_PREFIXES,
+            self.maps.shield_prefixes.remove(&numbered_prefix(number, net)),
+        )
+    }
+
+    /// What a shield dropped, by verdict; zeros for a number that does not exist.
+    pub fn shield_drops(&self, number: u32) -> [u64; Verdict::COUNT as usize] {
+        let first = number.saturating_mul(Verdict::COUNT);
+        Verdict::ALL.map(|verdict| sum(&self.maps.shield_drops, first.saturating_add(verdict as u32)))
+    }
+
     /// Puts an AF_XDP socket into a slot: `IfaceValue::xsk_base` plus its RX queue. The kernel empties the slot when the socket
     /// is closed.
     ///
@@ -250,33 +302,71 @@ impl XdpProgram {
 }
 
 impl Maps {
-    fn write_space(&mut self, space: &SpdSpace) -> Result<(), XdpError> {
-        for (local_class, peer_class, policy) in &space.pairs {
-            let key = space.pair(*local_class, *peer_class);
+    /// What goes makes room for what comes.
+    fn change_space(&mut self, from: &SpdSpace, to: &SpdSpace) -> Result<(), XdpError> {
+        let (gone, new) = difference(&from.pairs, &to.pairs, |&(local, peer, _)| (local, peer));
+        for &(local_class, peer_class, _) in gone {
+            gone_already(
+                map::POLICIES,
+                self.policies.remove(&to.pair(local_class, peer_class)),
+            )?;
+        }
+        for &(local_class, peer_class, policy) in new {
+            let key = to.pair(local_class, peer_class);
             self.policies
                 .insert(key, policy, 0)
                 .map_err(|e| XdpError::from_map(map::POLICIES, e))?;
         }
-        classes(map::LOCAL_CLASSES, &mut self.local_classes, space, &space.local)?;
-        classes(map::PEER_CLASSES, &mut self.peer_classes, space, &space.peer)
+        classes(
+            map::LOCAL_CLASSES,
+            &mut self.local_classes,
+            to.id,
+            &from.local,
+            &to.local,
+        )?;
+        classes(
+            map::PEER_CLASSES,
+            &mut self.peer_classes,
+            to.id,
+            &from.peer,
+            &to.peer,
+        )
     }
 }
 
 fn classes(
     name: &'static str,
     trie: &mut LpmTrie<MapData, PrefixKey, u32>,
-    space: &SpdSpace,
-    prefixes: &[(Ipv4Net, u32)],
+    space: u32,
+    from: &[(Ipv4Net, u32)],
+    to: &[(Ipv4Net, u32)],
 ) -> Result<(), XdpError> {
-    for (net, class) in prefixes {
-        trie.insert(&space.prefix(net), class, 0)
+    let (gone, new) = difference(from, to, |&(net, _)| net);
+    let key = |net| numbered_prefix(space_slot(space), net);
+    for (net, _) in gone {
+        gone_already(name, trie.remove(&key(net)))?;
+    }
+    for (net, class) in new {
+        trie.insert(&key(net), class, 0)
             .map_err(|e| XdpError::from_map(name, e))?;
     }
     Ok(())
 }
 
+/// What of `from` has no successor in `to`, and what of `to` differs from its predecessor or has none.
+fn difference<'a, T: PartialEq, K: Ord>(
+    from: &'a [T],
+    to: &'a [T],
+    key: impl Fn(&T) -> K,
+) -> (Vec<&'a T>, Vec<&'a T>) {
+    let mut gone: BTreeMap<K, &T> = from.iter().map(|old| (key(old), old)).collect();
+    let is_new = |new: &&T| gone.remove(&key(new)).is_none_or(|old| old != *new);
+    let new = to.iter().filter(is_new).collect();
+    (gone.into_values().collect(), new)
+}
+
 /// A removal is as good when there was nothing.
-fn gone(map: &'static str, removed: Result<(), MapError>) -> Result<(), XdpError> {
+fn gone_already(map: &'static str, removed: Result<(), MapError>) -> Result<(), XdpError> {
     match removed {
         Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
         Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
@@ -289,4 +379,31 @@ fn sum<T: Pod + Into<u64>>(counters: &PerCpuArray<MapData, T>, number: u32) -> u
     counters
         .get(&number, 0)
         .map_or(0, |values| values.iter().copied().map(Into::into).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_goes_or_comes() {
+        let key = |&(key, _): &(u32, char)| key;
+        let from = [(1, 'a'), (2, 'b'), (3, 'c')];
+        for (to, gone, new) in [
+            (&from[..], &[][..], &[][..]),
+            (&[(3, 'c'), (1, 'a'), (2, 'b')], &[], &[]),
+            (
+                &[(1, 'a'), (3, 'd'), (4, 'e')],
+                &[&(2, 'b')],
+                &[&(3, 'd'), &(4, 'e')],
+            ),
+            (&[], &[&(1, 'a'), &(2, 'b'), &(3, 'c')], &[]),
+        ] {
+            assert_eq!(
+                difference(&from, to, key),
+                (gone.to_vec(), new.to_vec()),
+                "{to:?}"
+            );
+        }
+    }
 }

@@ -6,7 +6,7 @@ use gateway_common::abi::{Verdict, map};
 use tracing::level_filters::LevelFilter;
 
 /// How many compiled spaces of one policy exist at once: those of its VPC and of the union, each in the version in force and in
-/// the one being written.
+/// the spare slot.
 const SPACES_PER_POLICY: u32 = 4;
 
 /// How [`super::XdpProgram::load`] sizes and pins things. A size is a bound: only arrays take the memory beforehand.
@@ -30,6 +30,12 @@ pub struct LoadOptions {
     pub max_local_addrs: u32,
     /// Sources of IKE packets that are remembered; the least recent one makes room.
     pub max_ike_sources: u32,
+    /// Highest shield number plus one. Arrays: 80 octets each, and 160 for every CPU.
+    pub max_shields: u32,
+    /// Prefixes of all shields together, the peers of their gateways included.
+    pub max_shield_prefixes: u32,
+    /// Buckets of sources that shields remember; the least recent one makes room.
+    pub max_shield_sources: u32,
     /// Sockets: RX queues of all interfaces.
     pub max_xsks: u32,
     /// Remember the policy of address pairs. Off only to measure what that saves.
@@ -48,6 +54,9 @@ impl Default for LoadOptions {
             max_limiters: 32_768,
             max_local_addrs: 4_096,
             max_ike_sources: 65_536,
+            max_shields: 1_024,
+            max_shield_prefixes: 131_072,
+            max_shield_sources: 131_072,
             max_xsks: 4_096,
             flow_cache: true,
         }
@@ -56,7 +65,7 @@ impl Default for LoadOptions {
 
 impl LoadOptions {
     /// Entries of each map.
-    pub(super) fn map_sizes(&self) -> [(&'static str, u32); 12] {
+    pub(super) fn map_sizes(&self) -> [(&'static str, u32); 17] {
         let spd = self.max_policies.saturating_mul(SPACES_PER_POLICY);
         [
             (map::IFACES, self.max_ifindex),
@@ -69,6 +78,11 @@ impl LoadOptions {
             (map::LIMITER_STATE, self.max_limiters),
             (map::LIMITER_DROPS, self.max_limiters),
             (map::IKE_SOURCES, self.max_ike_sources),
+            (map::SHIELDS, self.max_shields),
+            (map::SHIELD_STATE, self.max_shields),
+            (map::SHIELD_PREFIXES, self.max_shield_prefixes),
+            (map::SHIELD_SOURCES, self.max_shield_sources),
+            (map::SHIELD_DROPS, self.max_shields.saturating_mul(Verdict::COUNT)),
             (map::COUNTERS, self.max_interfaces.saturating_mul(Verdict::COUNT)),
             (map::XSKS, self.max_xsks),
         ]

@@ -59,24 +59,24 @@ impl PinDir {
         Ok(())
     }
 
-    /// Removes every pin and the directory; tells the interfaces whose links were among them.
-    pub(super) fn clear(&self) -> Result<Vec<String>, XdpError> {
-        let mut interfaces = Vec::new();
-        let entries = fs::read_dir(&self.0).map_err(|e| pin_error(&self.0, e))?;
-        for entry in entries {
+    /// The interfaces whose links are pinned, with their pins, by name.
+    pub(super) fn links(&self) -> Result<Vec<(String, PathBuf)>, XdpError> {
+        let mut links = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(|e| pin_error(&self.0, e))? {
             let entry = entry.map_err(|e| pin_error(&self.0, e))?;
             let path = entry.path();
             let kind = entry.file_type().map_err(|e| pin_error(&path, e))?;
-            if kind.is_dir() {
-                fs::remove_dir_all(&path).map_err(|e| pin_error(&path, e))?;
-            } else {
-                fs::remove_file(&path).map_err(|e| pin_error(&path, e))?;
-                interfaces.push(interface_name(&entry.file_name().to_string_lossy()));
+            if !kind.is_dir() {
+                links.push((interface_name(&entry.file_name().to_string_lossy()), path));
             }
         }
-        fs::remove_dir(&self.0).map_err(|e| pin_error(&self.0, e))?;
-        interfaces.sort();
-        Ok(interfaces)
+        links.sort();
+        Ok(links)
+    }
+
+    /// Removes every pin and the directory.
+    pub(super) fn clear(&self) -> Result<(), XdpError> {
+        fs::remove_dir_all(&self.0).map_err(|e| pin_error(&self.0, e))
     }
 }
 

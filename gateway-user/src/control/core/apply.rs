@@ -7,16 +7,17 @@ use std::time::Instant;
 use gateway_common::abi::{LimiterConfig, PolicyValue};
 use gateway_ike::config::{ConnectionId, SelectorPair};
 
+use super::spaces::{Wanted, Whose, Written};
 use super::{Core, Gateway, burst};
 use crate::config::{Bandwidth, Config, Id, TunnelConfig};
 use crate::control::convert;
-use crate::control::fabric::{Fabric, SpaceNumbers};
+use crate::control::fabric::Fabric;
 use crate::control::plan::{self, TunnelChange};
 use crate::control::slots::Slot;
 use crate::control::spd::{self, SpdRule};
 use crate::control::tunnel::{PairPolicy, Tunnel};
 use crate::dataplane::Message;
-use crate::xdp::{SpdSpace, XdpError};
+use crate::xdp::XdpError;
 
 /// Why a configuration was not put into effect. The one before is still in force.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ struct Prepared {
     new_gateways: BTreeMap<Id, Slot>,
     new_policies: BTreeSet<u32>,
     /// `None`: the rules are those in force.
-    spaces: Option<(Vec<SpdSpace>, SpaceNumbers)>,
+    spaces: Option<Vec<Written>>,
 }
 
 impl<F: Fabric> Core<F> {
@@ -93,7 +94,7 @@ impl<F: Fabric> Core<F> {
             }
             Err(error) => {
                 self.take_back(prepared);
-                Err(ApplyError::Rules(error))
+                Err(error)
             }
         }
     }
@@ -165,13 +166,15 @@ impl<F: Fabric> Core<F> {
         order.into_iter().filter_map(number).collect()
     }
 
-    /// Compiles the rules; `None` when the result is what is in force.
+    /// Compiles the rules and writes what changed; `None` when they are those in force.
     fn write_spaces(
         &mut self,
         config: &Config,
         prepared: &Prepared,
-    ) -> Result<Option<(Vec<SpdSpace>, SpaceNumbers)>, XdpError> {
+    ) -> Result<Option<Vec<Written>>, ApplyError> {
         let mut by_vpc: BTreeMap<&Id, Vec<SpdRule<PolicyValue>>> = BTreeMap::new();
+        // From the public side nothing of a rule is accepted in the clear, routed or not.
+        let mut all = Vec::new();
         for tunnel in &config.tunnels {
             let new_gateway = prepared.new_gateways.get(&tunnel.gateway.id).copied();
             let number = new_gateway.or_else(|| Some(self.gateways.get(&tunnel.gateway.id)?.number));
@@ -183,7 +186,7 @@ impl<F: Fabric> Core<F> {
             let Some(tunnel_number) = tunnel_number.map(|slot| slot.index) else {
                 continue;
             };
-            let rules = prepared
+            let rules: Vec<_> = prepared
                 .pairs
                 .get(&tunnel.id)
                 .into_iter()
@@ -198,53 +201,25 @@ impl<F: Fabric> Core<F> {
                         gateway_limiter: limiter,
                         tunnel_limiter: 0,
                     },
-                });
-            by_vpc.entry(&tunnel.gateway.vpc.id).or_default().extend(rules);
-        }
-        let all = by_vpc.values().flatten().copied().collect::<Vec<_>>();
-        let mut numbers = SpaceNumbers::default();
-        let mut spaces = Vec::new();
-        let mut last = self.last_space;
-        let mut space = |rules: Vec<SpdRule<PolicyValue>>| {
-            let compiled = spd::compile(rules);
-            last += 1;
-            spaces.push(SpdSpace {
-                id: last,
-                local: compiled.local,
-                peer: compiled.peer,
-                pairs: compiled.pairs,
+                })
+                .collect();
+            let routed = rules.iter().flat_map(|rule| {
+                tunnel
+                    .routed(rule.peer)
+                    .map(move |peer| SpdRule { peer, ..*rule })
             });
-            last
-        };
-        for (vpc, rules) in by_vpc {
-            numbers.vpcs.insert(vpc.clone(), space(rules));
+            by_vpc.entry(&tunnel.gateway.vpc.id).or_default().extend(routed);
+            all.extend(rules);
         }
+        let mut wanted: Wanted = by_vpc
+            .into_iter()
+            .map(|(vpc, rules)| (Whose::Vpc(vpc.clone()), spd::ordered(rules)))
+            .collect();
         if !all.is_empty() {
-            numbers.union = space(all);
+            wanted.insert(Whose::Everyone, spd::ordered(all));
         }
-        let same = |new: &[SpdSpace]| {
-            let contents = |space: &SpdSpace| (space.local.clone(), space.peer.clone(), space.pairs.clone());
-            new.len() == self.spaces.len()
-                && new
-                    .iter()
-                    .zip(&self.spaces)
-                    .all(|(new, old)| contents(new) == contents(old))
-                && numbers.vpcs.keys().eq(self.space_numbers.vpcs.keys())
-        };
-        if self.config.is_some() && same(&spaces) {
-            return Ok(None);
-        }
-        // A number that was written once is never written again, whatever becomes of this attempt.
-        self.last_space = last;
-        for (written, space) in spaces.iter().enumerate() {
-            if let Err(error) = self.fabric.write_space(space) {
-                for space in spaces.iter().take(written) {
-                    self.fabric.remove_space(space)?;
-                }
-                return Err(error);
-            }
-        }
-        Ok(Some((spaces, numbers)))
+        let written = self.spds.write(&mut self.fabric, wanted)?;
+        Ok((self.config.is_none() || !written.is_empty()).then_some(written))
     }
 
     fn take_back(&mut self, prepared: Prepared) {
@@ -273,6 +248,7 @@ impl<F: Fabric> Core<F> {
         self.commit_gateways(config, &mut prepared);
         let mut unused = Vec::new();
         let mut engine = Vec::new();
+        let mut probed = Vec::new();
         for change in std::mem::take(&mut prepared.changes) {
             match change {
                 TunnelChange::Remove(id) => unused.extend(self.remove_tunnel(now, &id)),
@@ -286,6 +262,7 @@ impl<F: Fabric> Core<F> {
                     let mut tunnel = Tunnel::new(now, tunnel, pairs);
                     tunnel.baseline = self.fabric.tunnel_counters(slot.index);
                     self.tunnels.insert(slot.index, tunnel);
+                    probed.push(slot.index);
                     engine.push(slot.index);
                 }
                 TunnelChange::Change(tunnel) => {
@@ -303,6 +280,7 @@ impl<F: Fabric> Core<F> {
                     there.timeline.note(now, "configuration changed");
                     warn(&tunnel, Some(&there.config));
                     there.config = tunnel;
+                    probed.push(number);
                     if concerns_engine {
                         self.renumber_pairs(now, number, pairs);
                         engine.push(number);
@@ -311,8 +289,8 @@ impl<F: Fabric> Core<F> {
             }
         }
         self.install_policies(&prepared.new_policies);
-        if let Some((spaces, numbers)) = prepared.spaces {
-            self.take_into_force(spaces, numbers);
+        if let Some(written) = prepared.spaces {
+            self.spds.take_into_force(&mut self.fabric, written);
         }
         for policy in unused {
             self.fabric.message(Message::RemovePolicy { index: policy.index });
@@ -320,6 +298,9 @@ impl<F: Fabric> Core<F> {
         }
         for number in engine {
             self.tell_engine(now, number);
+        }
+        for number in probed {
+            self.configure_probe(now, number);
         }
         for address in former {
             report(
@@ -380,6 +361,9 @@ impl<F: Fabric> Core<F> {
         self.numbers.remove(id);
         self.tunnel_slots.give_back(slot);
         let tunnel = self.tunnels.remove(&slot.index);
+        if let Some(tunnel) = &tunnel {
+            self.end_probe(slot.index, tunnel);
+        }
         tunnel
             .map(|tunnel| tunnel.pairs.iter().map(|pair| pair.policy).collect())
             .unwrap_or_default()
@@ -419,18 +403,6 @@ impl<F: Fabric> Core<F> {
         }
     }
 
-    /// The new spaces are whole: the interfaces switch to them, then the old ones go.
-    fn take_into_force(&mut self, spaces: Vec<SpdSpace>, numbers: SpaceNumbers) {
-        self.space_numbers = numbers.clone();
-        report(
-            "an interface keeps its old rules",
-            self.fabric.use_spaces(numbers),
-        );
-        for old in std::mem::replace(&mut self.spaces, spaces) {
-            report("an old space stays in the maps", self.fabric.remove_space(&old));
-        }
-    }
-
     /// What the engine answers is carried out once, for all tunnels of the configuration.
     fn tell_engine(&mut self, now: Instant, number: u32) {
         if let Some(tunnel) = self.tunnels.get(&number).filter(|tunnel| !tunnel.disabled) {
@@ -460,7 +432,7 @@ fn limit(bandwidth: Bandwidth) -> LimiterConfig {
 }
 
 /// A map that refuses something small does not undo the rest of a configuration; it is said loudly.
-fn report(what: &str, result: Result<(), XdpError>) {
+pub(super) fn report(what: &str, result: Result<(), XdpError>) {
     if let Err(error) = result {
         tracing::error!(error = &error as &dyn std::error::Error, "{what}");
     }

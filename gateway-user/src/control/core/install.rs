@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
+use gateway_common::Spi;
+use gateway_common::abi::SaKey;
 use gateway_ike::config::ConnectionId;
 use gateway_ike::event::{ChildId, ChildSa, UdpEncapsulation};
 
-use super::Core;
+use super::{Core, Expected};
 use crate::control::convert::{self, EspPair};
 use crate::control::fabric::Fabric;
+use crate::control::slots::Slot;
 use crate::control::tunnel::{Child, IkeSa, Serving};
 use crate::dataplane::{Message, SaLimits};
 
@@ -41,6 +44,52 @@ impl<F: Fabric> Core<F> {
         tunnel.ike.push(ike);
     }
 
+    /// Packets with this SPI go to the workers and wait there. Without room they are dropped, as everything with an unknown SPI is.
+    pub(super) fn expect_inbound(&mut self, connection: ConnectionId, spi: Spi) {
+        self.forget_inbound(spi);
+        let number = connection.0;
+        let Some(tunnel) = self.tunnels.get(&number) else {
+            return;
+        };
+        let limiter = self
+            .gateways
+            .get(&tunnel.config.gateway.id)
+            .map_or(0, super::Gateway::limiter_in);
+        let key = convert::sa_key(tunnel.config.gateway.address, spi);
+        let Some(slot) = self.inbound_slots.take(&mut self.fabric) else {
+            return;
+        };
+        self.fabric.message(Message::ExpectInbound {
+            index: slot.index,
+            generation: slot.generation,
+            tunnel: number,
+        });
+        // The overhead follows with the algorithms.
+        if let Err(error) = self
+            .fabric
+            .put_sa(key, convert::sa_value(slot, number, limiter, 0))
+        {
+            tracing::debug!(tunnel = %tunnel.config.id, %error, "an expected SA is not in the map");
+        }
+        self.expected.insert(spi, Expected { slot, key });
+    }
+
+    /// Nothing came of an SA that the engine had asked for.
+    pub(super) fn forget_inbound(&mut self, spi: Spi) {
+        let Some(Expected { slot, key }) = self.expected.remove(&spi) else {
+            return;
+        };
+        self.release_inbound(&key, slot);
+    }
+
+    /// Map first, workers after.
+    fn release_inbound(&mut self, key: &SaKey, slot: Slot) {
+        if let Err(error) = self.fabric.remove_sa(key) {
+            tracing::debug!(%error, "an SA stays in the map");
+        }
+        self.inbound_slots.release(slot, &mut self.fabric);
+    }
+
     /// Inbound SA into the workers' tables, then into the map. The outbound SA waits until the peer is ready for it.
     pub(super) fn install_child(&mut self, now: Instant, child: &ChildSa, replaces: Option<ChildId>) {
         let number = child.connection.0;
@@ -64,14 +113,27 @@ impl<F: Fabric> Core<F> {
                 tunnel
                     .timeline
                     .note(now, format!("a Child SA cannot be installed: {error}"));
-                return;
+                return self.forget_inbound(child.inbound.spi);
             }
         };
-        let (Some(inbound), Some(outbound_slot)) = (self.inbound_slots.take(), self.outbound_slots.take())
-        else {
-            tracing::error!(tunnel = %tunnel.config.id, "no room for another SA");
-            tunnel.timeline.note(now, "no room for another SA");
-            return;
+        let expected = self
+            .expected
+            .remove(&child.inbound.spi)
+            .map(|expected| expected.slot);
+        let inbound = expected.or_else(|| self.inbound_slots.take(&mut self.fabric));
+        let (inbound, outbound_slot) = match (inbound, self.outbound_slots.take()) {
+            (Some(inbound), Some(outbound)) => (inbound, outbound),
+            (inbound, outbound) => {
+                tracing::error!(tunnel = %tunnel.config.id, "no room for another SA");
+                tunnel.timeline.note(now, "no room for another SA");
+                inbound
+                    .into_iter()
+                    .for_each(|slot| self.release_inbound(&key, slot));
+                outbound
+                    .into_iter()
+                    .for_each(|slot| self.outbound_slots.give_back(slot));
+                return;
+            }
         };
         let limiter = self
             .gateways
@@ -165,7 +227,8 @@ impl<F: Fabric> Core<F> {
         Some(number)
     }
 
-    /// Map first, workers after. What the SAs carried stays with the tunnel. Tells the tunnel.
+    /// Map first, workers after: at once, or a little later when another Child SA carries on, so that a rekey loses nothing. What the SAs
+    /// carried stays with the tunnel. Tells the tunnel.
     pub(super) fn remove_child(&mut self, now: Instant, id: ChildId) -> Option<u32> {
         let number = self.children.remove(&id)?;
         let tunnel = self.tunnels.get_mut(&number)?;
@@ -194,6 +257,7 @@ impl<F: Fabric> Core<F> {
                 });
             }
         }
+        let succeeded = tunnel.children.values().any(|other| other.shares_pair(&child));
         let (inbound, outbound) = self.fabric.sa_counters(child.inbound.index, child.outbound.index);
         tunnel.past.add(&inbound, &outbound);
         if child.waiting.is_none() {
@@ -201,11 +265,12 @@ impl<F: Fabric> Core<F> {
                 index: child.outbound.index,
             });
         }
-        self.fabric.message(Message::RemoveInbound {
-            index: child.inbound.index,
-        });
         self.inbound_owners.remove(&child.inbound.index);
-        self.inbound_slots.give_back(child.inbound);
+        if succeeded {
+            self.inbound_slots.leave(now, child.inbound);
+        } else {
+            self.inbound_slots.release(child.inbound, &mut self.fabric);
+        }
         self.outbound_slots.give_back(child.outbound);
         tracing::info!(tunnel = %tunnel.config.id, spi_in = %child.spis.0, spi_out = %child.spis.1, "Child SA removed");
         tunnel
@@ -214,23 +279,28 @@ impl<F: Fabric> Core<F> {
         Some(number)
     }
 
-    /// The NAT gave the peer another port. An SA's endpoints are constant, so successors with the new port are negotiated.
+    /// The NAT gave the peer another port: every SA to it goes there from here on.
     pub(super) fn peer_port_changed(&mut self, now: Instant, connection: ConnectionId, to: UdpEncapsulation) {
         let Some(tunnel) = self.tunnels.get_mut(&connection.0) else {
             return;
         };
-        tunnel.timeline.note(
-            now,
-            format!("the peer's NAT changed its port to {}", to.peer_port),
-        );
-        let stale: Vec<_> = tunnel
-            .children
-            .iter()
-            .filter(|(_, child)| child.udp && child.current())
-            .map(|(&id, _)| id)
-            .collect();
-        stale
-            .into_iter()
-            .for_each(|id| self.endpoint.rekey_child(now, id));
+        let what = format!("the peer's NAT changed its port to {}", to.peer_port);
+        tracing::info!(tunnel = %tunnel.config.id, "{what}");
+        tunnel.timeline.note(now, what);
+        for child in tunnel.children.values_mut().filter(|child| child.udp) {
+            match &mut child.waiting {
+                Some(sa) => {
+                    let mut endpoints = sa.endpoints();
+                    if let Some(udp) = &mut endpoints.udp {
+                        udp.peer = to.peer_port;
+                    }
+                    **sa = sa.with_endpoints(endpoints);
+                }
+                None => self.fabric.message(Message::MoveOutbound {
+                    index: child.outbound.index,
+                    peer_port: to.peer_port,
+                }),
+            }
+        }
     }
 }

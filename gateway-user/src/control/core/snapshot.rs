@@ -5,18 +5,22 @@ use std::time::Instant;
 
 use gateway_ike::config::SelectorPair;
 use gateway_ike::diagnosis::Code;
-use gateway_management::LiveTunnel;
+use gateway_management::monitor::Namespace;
 use gateway_management::store::Traffic;
+use gateway_management::{LiveTunnel, Sample};
 use ipnet::Ipv4Net;
 
 use super::{Core, Gateway};
-use crate::config::Bandwidth;
+use crate::config::{Bandwidth, Id};
 use crate::control::fabric::Fabric;
+use crate::control::management::Snapshot;
+use crate::control::probe::Probe;
 use crate::control::strangers::failure_status;
 use crate::control::tunnel::{Child, IkeSa, Tunnel};
 use crate::dataplane::{Counters, Direction, SaCounters, TunnelCounters};
 use crate::status::{
-    ChildStatus, DpdStatus, GatewayStatus, IkeSaStatus, IkeStatus, StrangerStatus, TunnelState, TunnelStatus,
+    ChildStatus, DpdStatus, GatewayStatus, IkeSaStatus, IkeStatus, LeaseStatus, StrangerStatus, TunnelState,
+    TunnelStatus,
 };
 
 /// Counters of the data plane, ready to be looked up.
@@ -87,7 +91,7 @@ impl<F: Fabric> Core<F> {
     }
 
     /// The little that management wants to know of every tunnel, every second.
-    pub(in crate::control) fn live_tunnels(&self, counters: &Counters) -> BTreeMap<String, LiveTunnel> {
+    fn live_tunnels(&self, now: Instant, counters: &Counters) -> BTreeMap<String, LiveTunnel> {
         let index = Index::new(counters);
         let live = |(&number, tunnel): (&u32, &Tunnel)| {
             let mut traffic = tunnel.past;
@@ -96,19 +100,71 @@ impl<F: Fabric> Core<F> {
                 traffic.add(&inbound, &outbound);
             }
             let (dropped, _) = drops(index.tunnels.get(&number).copied(), &tunnel.baseline);
+            let probed = tunnel.probe.as_ref().map(Probe::counts).unwrap_or_default();
             let live = LiveTunnel {
                 up: tunnel.state() == TunnelState::Up,
+                health: tunnel.probe.as_ref().map(Probe::health),
                 traffic: Traffic {
                     bytes_in: traffic.bytes_in,
                     bytes_out: traffic.bytes_out,
                     packets_in: traffic.packets_in,
                     packets_out: traffic.packets_out,
                     dropped: dropped.values().sum(),
+                    probes_sent: probed.sent,
+                    probes_lost: probed.lost,
+                    probes_answered: probed.answered,
+                    probe_micros: probed.micros,
+                    limited: 0,
+                    ike_failures: tunnel.failures.values().map(|failure| failure.count).sum(),
+                    down_seconds: tunnel.down(now).as_secs(),
                 },
             };
             (tunnel.config.id.to_string(), live)
         };
         self.tunnels.iter().map(live).collect()
+    }
+
+    /// What management hears every second. `limited` tells the packets that a limiter dropped.
+    pub(in crate::control) fn management_snapshot(
+        &self,
+        now: Instant,
+        counters: &Counters,
+        limited: impl Fn(u32) -> u64,
+    ) -> Snapshot {
+        let tunnels = self.live_tunnels(now, counters);
+        let of_tunnel = |tunnel: &Tunnel| {
+            let live = tunnels.get(tunnel.config.id.as_str())?;
+            Some(Sample {
+                namespace: Namespace::Tunnel,
+                object: tunnel.config.id.to_string(),
+                part_of: Some(tunnel.config.gateway.id.to_string()),
+                counters: live.traffic,
+            })
+        };
+        let of_gateway = |gateway: &Gateway| Sample {
+            namespace: Namespace::Gateway,
+            object: gateway.config.id.to_string(),
+            part_of: None,
+            counters: Traffic {
+                limited: limited(gateway.limiter_out()) + limited(gateway.limiter_in()),
+                ..Traffic::default()
+            },
+        };
+        let bandwidth = |gateway: &Gateway| match gateway.config.bandwidth {
+            Bandwidth::Mbps(setting) => Some((gateway.config.id.to_string(), setting)),
+            Bandwidth::Unlimited => None,
+        };
+        Snapshot {
+            samples: self
+                .tunnels
+                .values()
+                .filter_map(of_tunnel)
+                .chain(self.gateways.values().map(of_gateway))
+                .collect(),
+            bandwidths: self.gateways.values().filter_map(bandwidth).collect(),
+            defenses: BTreeMap::new(),
+            tunnels,
+        }
     }
 
     /// All gateways, in the order of their ids. `limited` tells the packets that a limiter dropped.
@@ -118,6 +174,8 @@ impl<F: Fabric> Core<F> {
             name: gateway.config.name.clone(),
             vpc: gateway.config.vpc.id.to_string(),
             address: Some(gateway.config.address),
+            defense: None,
+            lease: self.lease(&gateway.config.id),
             bandwidth_bytes_per_second: match gateway.config.bandwidth {
                 Bandwidth::Unlimited => None,
                 limited @ Bandwidth::Mbps(_) => limited.octets_per_second(),
@@ -127,6 +185,14 @@ impl<F: Fabric> Core<F> {
                 .into(),
         };
         self.gateways.values().map(status).collect()
+    }
+
+    fn lease(&self, gateway: &Id) -> Option<LeaseStatus> {
+        let lease = self.config.as_ref()?.leases.get(gateway)?;
+        Some(LeaseStatus {
+            state: lease.stage.name().to_owned(),
+            expires: lease.expires.and_then(|expires| u64::try_from(expires.0).ok()),
+        })
     }
 
     /// The engine. What the sockets know is not in it.
@@ -236,6 +302,7 @@ impl<F: Fabric> Core<F> {
                 .get(&number)
                 .map(|counters| counters.mtu)
                 .filter(|&mtu| mtu != 0),
+            probe: tunnel.probe.as_ref().map(|probe| probe.status(now)),
             negotiations: tunnel.negotiations,
             events: Vec::new(),
         }

@@ -15,6 +15,7 @@ use crate::control::testing::{self, Recorder, TunnelText};
 use crate::dataplane::{Counters, SaCounters, SaMark};
 use crate::status::TunnelState;
 
+mod managed;
 mod reload;
 mod scale;
 
@@ -111,14 +112,58 @@ fn the_first_configuration_is_written_before_it_is_used() {
     let mut rig = Rig::new();
     rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
     rig.expect(&[
-        "write space 1",
-        "write space 2",
+        "space 4098 from 0 to 1 pairs",
+        "space 4100 from 0 to 1 pairs",
         "limit 1 to 12500000",
         "limit 2 to 12500000",
         "own address 203.0.113.1",
         "install policy 0 of tunnel 0",
-        "use spaces [1] and 2",
+        "use spaces [4098] and 4100",
     ]);
+}
+
+#[test]
+fn an_sa_that_was_expected_takes_the_place_that_was_kept_for_it() {
+    let mut rig = Rig::with(&[ONE]);
+    let expect = |rig: &mut Rig, raw| {
+        let spi = Spi::new(raw).unwrap();
+        rig.event(Event::ExpectInbound {
+            connection: ConnectionId(0),
+            spi,
+        });
+        spi
+    };
+    expect(&mut rig, 0x1000);
+    rig.expect(&["expect inbound 0", "map 00001000 to inbound 0"]);
+    rig.install(1, None);
+    rig.expect(&["install inbound 0", "map 00001000 to inbound 0"]);
+    let spi = expect(&mut rig, 0x7777);
+    rig.event(Event::ForgetInbound { spi });
+    rig.event(Event::ForgetInbound { spi });
+    rig.expect(&[
+        "expect inbound 1",
+        "map 00007777 to inbound 1",
+        "unmap 00007777",
+        "remove inbound 1",
+    ]);
+}
+
+#[test]
+fn an_sa_without_room_keeps_nothing_of_what_there_is() {
+    let mut rig = Rig::with(&[ONE]);
+    (1..=7).for_each(|id| rig.install(id, None));
+    let spi = Spi::new(0x7777).unwrap();
+    rig.event(Event::ExpectInbound {
+        connection: ConnectionId(0),
+        spi,
+    });
+    rig.core.fabric.take();
+    rig.install(8, None);
+    rig.expect(&[]);
+    rig.event(Event::ForgetInbound { spi });
+    rig.core.fabric.take();
+    rig.install(9, None);
+    rig.expect(&["install inbound 7", "map 00009000 to inbound 7"]);
 }
 
 #[test]
@@ -156,7 +201,13 @@ fn a_rekey_switches_without_a_gap_and_the_old_sa_goes_quietly() {
     rig.event(Event::UseOutbound { child: ChildId(2) });
     rig.expect(&["install outbound 1", "switch policy 0 to 1"]);
     rig.event(Event::RemoveChild { child: ChildId(1) });
-    rig.expect(&["unmap 00001000", "remove outbound 0", "remove inbound 0"]);
+    rig.expect(&["unmap 00001000", "remove outbound 0"]);
+    // What the workers received before is opened yet.
+    let end = rig.core.poll_timeout().unwrap();
+    rig.core.handle_timeout(end - Duration::from_millis(1));
+    rig.expect(&[]);
+    rig.core.handle_timeout(end);
+    rig.expect(&["remove inbound 0"]);
     let status = rig.status();
     assert_eq!(
         (
@@ -175,12 +226,7 @@ fn when_the_sa_in_use_goes_its_predecessor_serves_again() {
     rig.up(2);
     rig.core.fabric.take();
     rig.event(Event::RemoveChild { child: ChildId(2) });
-    rig.expect(&[
-        "unmap 00002000",
-        "switch policy 0 to 0",
-        "remove outbound 1",
-        "remove inbound 1",
-    ]);
+    rig.expect(&["unmap 00002000", "switch policy 0 to 0", "remove outbound 1"]);
     assert_eq!(rig.status().state, TunnelState::Up);
 }
 
@@ -233,13 +279,20 @@ fn another_rule_is_added_beside_the_sas_that_are_up() {
         )
         .unwrap();
     rig.expect(&[
-        "write space 3",
-        "write space 4",
+        "space 4097 from 0 to 2 pairs",
+        "space 4099 from 0 to 2 pairs",
         "install policy 1 of tunnel 0",
-        "use spaces [3] and 4",
-        "remove space 1",
-        "remove space 2",
+        "use spaces [4097] and 4099",
     ]);
+    // From then on a change is written over the version before the last, under a number of its own.
+    rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
+    let back = [
+        "space 8194 from 1 to 1 pairs",
+        "space 8196 from 1 to 1 pairs",
+        "use spaces [8194] and 8196",
+        "remove policy 1",
+    ];
+    rig.expect(&back);
     assert_eq!(
         (rig.status().state, rig.status().children.len()),
         (TunnelState::Up, 1)
@@ -252,11 +305,9 @@ fn the_policies_of_a_removed_tunnel_go_after_the_rules_that_name_them() {
     let mut rig = Rig::with(&[ONE, two]);
     rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
     rig.expect(&[
-        "write space 3",
-        "write space 4",
-        "use spaces [3] and 4",
-        "remove space 1",
-        "remove space 2",
+        "space 4097 from 0 to 1 pairs",
+        "space 4099 from 0 to 1 pairs",
+        "use spaces [4097] and 4099",
         "remove policy 1",
     ]);
     assert_eq!(rig.core.tunnel_statuses(rig.now, &Counters::default()).len(), 1);

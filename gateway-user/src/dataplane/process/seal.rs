@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use gateway_esp::ip::{self, Ipv4Header};
-use gateway_esp::{Encapsulation, Packet, SealError, fragment, mss, mtu};
+use gateway_esp::{Encapsulation, OutboundSa, Packet, SealError, fragment, mss, mtu};
 
 use super::forward::{Answer, Way, answer, way};
-use super::{BATCH, Context, Fate, Job, Received, acquire};
+use super::{BATCH, Context, Fate, Job, Received, acquire, wait};
 use crate::dataplane::counters::PathError;
-use crate::dataplane::tables::{Outbound, Policy, Tunnel};
+use crate::dataplane::tables::{Outbound, Tunnel};
+use crate::dataplane::waiting::Awaited;
 use crate::dataplane::{DataplaneEvent, SaMark};
 use crate::xsk::XDP_HEADROOM;
 
@@ -27,14 +28,16 @@ pub(super) fn seal_group(group: &mut [Job], extra: &mut Vec<Job>, cx: &mut Conte
         return None;
     };
     let Some(outbound) = cx.tables.outbound_of(&policy) else {
-        wait(group, &policy, cx);
+        wait(group, &Awaited::Outbound(Arc::clone(&policy)), cx);
+        acquire(&policy, cx);
         return Some(policy.tunnel);
     };
     if outbound.is_over() {
         group.iter_mut().for_each(|job| job.drop_for(PathError::Lifetime));
         return Some(policy.tunnel);
     }
-    let way = match way(cx, outbound.sa.endpoints().peer) {
+    let sa = outbound.sa.load();
+    let way = match way(cx, sa.endpoints().peer) {
         Ok(way) => way,
         Err(error) => {
             group.iter_mut().for_each(|job| job.drop_for(error));
@@ -42,7 +45,7 @@ pub(super) fn seal_group(group: &mut [Job], extra: &mut Vec<Job>, cx: &mut Conte
         }
     };
     let tunnel = cx.tables.tunnel(policy.tunnel).ok()?;
-    let limits = Limits::of(&outbound, &way);
+    let limits = Limits::of(&sa, &way);
     tunnel.mss.store(limits.mss.into(), Ordering::Relaxed);
     tunnel
         .mtu
@@ -57,18 +60,6 @@ pub(super) fn seal_group(group: &mut [Job], extra: &mut Vec<Job>, cx: &mut Conte
     Some(policy.tunnel)
 }
 
-/// Keeps as many packets as may wait for an SA.
-fn wait(group: &mut [Job], policy: &Arc<Policy>, cx: &Context<'_>) {
-    for job in group {
-        if cx.waiting.admit(policy) {
-            job.fate = Fate::Wait(policy.clone());
-        } else {
-            job.drop_for(PathError::WaitOverflow);
-        }
-    }
-    acquire(policy, cx);
-}
-
 /// What fits the tunnel at the moment.
 #[derive(Clone, Copy)]
 struct Limits {
@@ -78,13 +69,13 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(outbound: &Outbound, way: &Way) -> Self {
-        let encapsulation = if outbound.sa.endpoints().udp.is_some() {
+    fn of(sa: &OutboundSa, way: &Way) -> Self {
+        let encapsulation = if sa.endpoints().udp.is_some() {
             Encapsulation::Udp
         } else {
             Encapsulation::Esp
         };
-        let inner = outbound.sa.transform().inner_mtu(way.mtu, encapsulation);
+        let inner = sa.transform().inner_mtu(way.mtu, encapsulation);
         Self {
             inner,
             mss: u16::try_from(mtu::mss(inner)).unwrap_or(u16::MAX),
@@ -148,7 +139,7 @@ fn prepare(
 fn answer_address(job: &Job, outbound: &Outbound, cx: &Context<'_>) -> Ipv4Addr {
     let port = cx.ports.get(job.received.port);
     port.and_then(|port| cx.routes.address_of(port.ifindex))
-        .unwrap_or_else(|| outbound.sa.endpoints().local)
+        .unwrap_or_else(|| outbound.sa.load().endpoints().local)
 }
 
 /// Splits a packet into new frames. Either all fragments are added, or none.
@@ -212,7 +203,8 @@ fn seal(jobs: &mut [Job], outbound: &Outbound, way: &Way, cx: &mut Context<'_>) 
     }
     let mut results = [Ok::<(), SealError>(()); BATCH];
     let results = &mut results[..packets.len()];
-    let Ok(block) = outbound.sa.reserve(count) else {
+    let sa = outbound.sa.load();
+    let Ok(block) = sa.reserve(count) else {
         drop(packets);
         let pending = jobs.iter_mut().filter(|job| job.is_pending());
         pending.for_each(|job| job.drop_for(PathError::SequenceExhausted));
@@ -221,7 +213,7 @@ fn seal(jobs: &mut [Job], outbound: &Outbound, way: &Way, cx: &mut Context<'_>) 
         }
         return;
     };
-    outbound.sa.seal_batch(&mut packets, block, cx.ivs, results);
+    sa.seal_batch(&mut packets, block, cx.ivs, results);
     outbound.usage.add(count.into(), octets, cx.now);
     if let Some(mark) = outbound.fresh_mark() {
         report(outbound, mark, cx);

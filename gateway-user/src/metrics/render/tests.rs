@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::status::{ChildStatus, IkeSaStatus, InterfaceStatus, TunnelState, TunnelStatus, XdpStatus};
+use crate::status::{
+    ChildStatus, IkeSaStatus, InterfaceStatus, LeaseStatus, TunnelState, TunnelStatus, XdpStatus,
+};
 
 fn snapshot() -> Status {
     let down = TunnelStatus {
@@ -50,6 +52,33 @@ fn snapshot() -> Status {
 }
 
 #[test]
+fn alarms_have_their_series_where_there_is_a_store() {
+    let without = render(&snapshot()).unwrap();
+    assert!(!without.contains("ipsecgw_alarm"), "{without}");
+    let alarms = AlarmStatus {
+        lasting: 2,
+        waiting_notices: 3,
+        notices: BTreeMap::from([("delivered".to_owned(), 4), ("given_up".to_owned(), 0)]),
+    };
+    let page = render(&Status {
+        alarms: Some(alarms),
+        ..snapshot()
+    })
+    .unwrap();
+    for line in [
+        "ipsecgw_alarms 2",
+        "ipsecgw_alarm_notices_waiting 3",
+        r#"ipsecgw_alarm_notices_total{result="delivered"} 4"#,
+        r#"ipsecgw_alarm_notices_total{result="given_up"} 0"#,
+    ] {
+        assert!(
+            page.lines().any(|found| found == line),
+            "{line} is not in\n{page}"
+        );
+    }
+}
+
+#[test]
 fn every_configured_tunnel_has_its_series_even_when_it_is_down() {
     let page = render(&snapshot()).unwrap();
     for line in [
@@ -68,6 +97,48 @@ fn every_configured_tunnel_has_its_series_even_when_it_is_down() {
             "{line} is not in\n{page}"
         );
     }
+}
+
+#[test]
+fn the_period_of_a_gateway_has_its_end_and_its_stage() {
+    let gateway = |id: &str, lease: Option<LeaseStatus>| GatewayStatus {
+        id: id.to_owned(),
+        lease,
+        ..GatewayStatus::default()
+    };
+    let lease = |stage: Lease, expires| {
+        Some(LeaseStatus {
+            state: stage.name().to_owned(),
+            expires,
+        })
+    };
+    let status = Status {
+        gateways: vec![
+            gateway("bought", lease(Lease::Isolated, Some(1_602_592_000))),
+            gateway("hourly", lease(Lease::Unlimited, None)),
+            gateway("declared", None),
+        ],
+        ..Status::default()
+    };
+    let page = render(&status).unwrap();
+    let of = |name: &str| {
+        let lines = page.lines().filter(|line| line.starts_with(name));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("ipsecgw_gateway_lease_expiry_timestamp_seconds{"),
+        [r#"ipsecgw_gateway_lease_expiry_timestamp_seconds{gateway="bought"} 1602592000"#]
+    );
+    let mut ones = of("ipsecgw_gateway_lease_state{");
+    assert_eq!(ones.len(), 2 * Lease::ALL.len());
+    ones.retain(|line| line.ends_with(" 1"));
+    assert_eq!(
+        ones,
+        [
+            r#"ipsecgw_gateway_lease_state{gateway="bought",state="isolated"} 1"#,
+            r#"ipsecgw_gateway_lease_state{gateway="hourly",state="unlimited"} 1"#,
+        ]
+    );
 }
 
 #[test]
@@ -183,6 +254,7 @@ fn alerts_are_about_metrics_that_exist() {
     let mut status = snapshot();
     status.gateways.push(GatewayStatus {
         bandwidth_bytes_per_second: Some(1),
+        lease: Some(LeaseStatus::default()),
         ..GatewayStatus::default()
     });
     status.ike.failures = BTreeMap::from([("no_response".to_owned(), 0)]);

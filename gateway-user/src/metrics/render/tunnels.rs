@@ -1,5 +1,7 @@
 //! State and traffic of tunnels. Every configured tunnel has its series, whether it is up or not.
 
+use gateway_management::Health;
+
 use crate::metrics::family::{Families, Family};
 use crate::status::{TunnelState, TunnelStatus};
 
@@ -78,6 +80,12 @@ pub(super) fn state(page: &mut Families, tunnels: &[TunnelStatus], now: u64) {
                 state.add(&[id, phase, candidate.name()], u64::from(candidate == current));
             }
         }
+        if let Some(probe) = &tunnel.probe {
+            for candidate in [Health::Healthy, Health::Unhealthy, Health::Unknown] {
+                let current = u64::from(candidate == probe.health);
+                state.add(&[id, "probe", candidate.name()], current);
+            }
+        }
         changed.add(&[id], now.saturating_sub(tunnel.state_seconds));
         if let Some(ike) = &tunnel.ike {
             established.add(&[id], now.saturating_sub(ike.established_seconds));
@@ -150,8 +158,28 @@ pub(super) fn traffic(page: &mut Families, tunnels: &[TunnelStatus]) {
         "Packets that were fragmented before sealing.",
         &["tunnel"],
     );
+    let mut probes = Family::counter(
+        "ipsecgw_tunnel_probe_sent_total",
+        "Probes sent through the tunnel.",
+        &["tunnel"],
+    );
+    let mut lost = Family::counter(
+        "ipsecgw_tunnel_probe_lost_total",
+        "Probes that were not answered in time.",
+        &["tunnel"],
+    );
+    let mut rtt = Family::histogram(
+        "ipsecgw_tunnel_probe_rtt_seconds",
+        "Time from a probe to its answer.",
+        &["tunnel"],
+    );
     for tunnel in tunnels {
         let id = tunnel.id.as_str();
+        if let Some(probe) = &tunnel.probe {
+            probes.add(&[id], probe.sent);
+            lost.add(&[id], probe.lost);
+            rtt.add_durations(&[id], &probe.rtt);
+        }
         bytes.add(&[id, "in"], tunnel.bytes_in);
         bytes.add(&[id, "out"], tunnel.bytes_out);
         packets.add(&[id, "in"], tunnel.packets_in);
@@ -178,6 +206,9 @@ pub(super) fn traffic(page: &mut Families, tunnels: &[TunnelStatus]) {
         time_exceeded,
         fragmented,
         mtu,
+        probes,
+        lost,
+        rtt,
     ]
     .into_iter()
     .for_each(|family| page.push(family));

@@ -91,3 +91,34 @@ fn a_refused_configuration_leaves_what_was_acknowledged_in_effect() {
     assert_eq!((status.state, status.pairs), (TunnelState::Up, 1));
     assert_eq!(rig.core.generation(), 1);
 }
+
+#[test]
+fn only_routed_destinations_take_the_tunnel_and_a_route_disturbs_no_sa() {
+    let routed = |routes: &str| {
+        let text = testing::text(&[ONE]).replace("psk = \"x\"", &format!("psk = \"x\"\n{routes}"));
+        testing::parse(&text)
+    };
+    let mut rig = Rig::with(&[ONE]);
+    rig.up(1);
+    rig.core.fabric.take();
+    for (routes, vpc) in [
+        ("routes = [\"192.168.0.128/25\"]", &["192.168.0.128/25"][..]),
+        (
+            "routes = [\"192.168.0.0/26\", \"192.168.0.64/26\"]",
+            &["192.168.0.0/26", "192.168.0.64/26"],
+        ),
+        ("routes = [\"192.0.0.0/8\"]", &["192.168.0.0/24"]),
+        ("routes = []", &[]),
+    ] {
+        rig.core.apply(rig.now, routed(routes)).unwrap();
+        let peers = rig.core.spds.in_force().map(|space| {
+            let ranges = space.peer.iter().map(|(range, _)| range.to_string());
+            ranges.collect::<Vec<_>>()
+        });
+        // What comes from the public side in the clear is dropped for all ranges of the rule.
+        assert_eq!(peers.collect::<Vec<_>>(), [vpc, &["192.168.0.0/24"]], "{routes}");
+        let calls = rig.core.fabric.take();
+        assert!(calls.iter().all(|call| call.contains("space")), "{calls:?}");
+        assert_eq!(rig.status().state, TunnelState::Up);
+    }
+}

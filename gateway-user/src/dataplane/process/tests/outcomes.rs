@@ -65,6 +65,67 @@ fn a_sealed_packet_leaves_to_the_router_of_the_peer() {
 }
 
 #[test]
+fn an_answer_to_our_probe_ends_here_and_every_other_packet_goes_on() {
+    let reply = |kind: u8, identifier: u16| {
+        let mut payload = vec![kind, 0, 0, 0];
+        payload.extend(identifier.to_be_bytes());
+        payload.extend(9_u16.to_be_bytes());
+        let sum = gateway_esp::ip::checksum(&payload);
+        payload[2..4].copy_from_slice(&sum.to_be_bytes());
+        Ip {
+            protocol: 1,
+            payload,
+            ..Ip::of(28)
+        }
+    };
+    let mut damaged = reply(0, 7);
+    damaged.payload[7] ^= 1;
+    let mut short = reply(0, 7);
+    short.payload.truncate(7);
+    let elsewhere = Ip {
+        destination: std::net::Ipv4Addr::from_bits(FAR.to_bits() + 1),
+        ..reply(0, 7)
+    };
+    for (packet, answers, ours) in [
+        (reply(0, 7), Some((FAR, 7)), true),
+        (reply(0, 7), None, false),
+        (reply(0, 8), Some((FAR, 7)), false),
+        // A question of the peer.
+        (reply(8, 7), Some((FAR, 7)), false),
+        (elsewhere, Some((FAR, 7)), false),
+        (damaged, Some((FAR, 7)), false),
+        (short, Some((FAR, 7)), false),
+    ] {
+        let mut world = World::gcm();
+        world.apply(Message::Probe {
+            tunnel: TUNNEL,
+            answers,
+        });
+        let out = world.round_trip(&[packet.build()]);
+        world.assert_conserved();
+        let told = std::mem::take(&mut *world.events.lock().expect("no panic"));
+        let told = told.iter().any(|event| {
+            matches!(
+                event,
+                DataplaneEvent::ProbeAnswered {
+                    tunnel: TUNNEL,
+                    from: NEAR,
+                    sequence: 9,
+                    ..
+                }
+            )
+        });
+        let went_on = out.len() as u64 + world.slow_path_packets();
+        assert_eq!(
+            (told, went_on),
+            (ours, u64::from(!ours)),
+            "{answers:?}: {:?}",
+            packet.payload
+        );
+    }
+}
+
+#[test]
 fn the_peer_is_heard_of_once_per_sa() {
     let mut world = World::gcm();
     assert_eq!(
@@ -79,6 +140,66 @@ fn the_peer_is_heard_of_once_per_sa() {
     assert_eq!(*world.events.lock().expect("no panic"), [event]);
     let (_, sa) = world.counters().inbound[0];
     assert_eq!((sa.packets, sa.octets, sa.highest_sequence), (3, 130, 3));
+    let outbound = world.counters().outbound[0].1;
+    assert_eq!(world.tables.read_sas(SA, SA), (sa, outbound));
+    assert_eq!(world.tables.read_sas(SA + 1, u32::MAX), Default::default());
+}
+
+#[test]
+fn the_port_of_the_newest_packet_is_the_peers() {
+    let mut world = World::gcm();
+    let sealed: Vec<_> = (0..4)
+        .map(|_| {
+            let packet = world.sent_by_vpc(&Ip::of(40).build());
+            world.process(vec![packet]);
+            world.sent(WAN).remove(0)
+        })
+        .collect();
+    let mut damaged = sealed[3].clone();
+    *damaged.last_mut().expect("an octet") ^= 1;
+    for (packet, port, told) in [
+        (&sealed[0], 4500, true),
+        (&sealed[2], 4501, true),
+        // Overtaken by the one above.
+        (&sealed[1], 4500, false),
+        (&damaged, 4502, false),
+        // A replay.
+        (&sealed[2], 4502, false),
+        (&sealed[3], 4501, false),
+    ] {
+        let packet = world.sent_by_peer_in_udp(packet, port);
+        world.process(vec![packet]);
+        let mut events = std::mem::take(&mut *world.events.lock().expect("no panic"));
+        events.retain(|event| matches!(event, DataplaneEvent::PeerPort { .. }));
+        let event = DataplaneEvent::PeerPort {
+            index: SA,
+            generation: GENERATION,
+            port,
+        };
+        assert_eq!(events, if told { vec![event] } else { vec![] }, "{port}");
+    }
+}
+
+#[test]
+fn an_outbound_sa_goes_on_with_its_sequence_numbers_towards_another_port() {
+    let mut world = World::gcm();
+    world.switch_on_in_udp(4500);
+    let send = |world: &mut World| {
+        let packet = world.sent_by_vpc(&Ip::of(40).build());
+        world.process(vec![packet]);
+        let sealed = world.sent(WAN).remove(0);
+        let udp = 14 + 20;
+        (
+            u16::from_be_bytes([sealed[udp + 2], sealed[udp + 3]]),
+            sealed[udp + 8 + 7],
+        )
+    };
+    assert_eq!(send(&mut world), (4500, 1));
+    world.apply(Message::MoveOutbound {
+        index: SA,
+        peer_port: 20_001,
+    });
+    assert_eq!(send(&mut world), (20_001, 2));
 }
 
 #[test]
@@ -164,6 +285,56 @@ fn packets_do_not_wait_forever_nor_for_a_policy_that_is_gone() {
 }
 
 #[test]
+fn packets_of_a_peer_wait_for_the_keys_of_an_expected_sa() {
+    let (cipher, integrity) = TRANSFORMS[0];
+    let mut world = World::established(cipher, integrity);
+    let seal = |world: &mut World, count: usize| -> Vec<Vec<u8>> {
+        let batch = (0..count).map(|extra| world.sent_by_vpc(&Ip::of(40 + extra).build()));
+        let batch = batch.collect();
+        world.process(batch);
+        world.sent(WAN)
+    };
+    let open = |world: &mut World, sealed: &[Vec<u8>]| {
+        let batch = sealed.iter().map(|frame| world.sent_by_peer(frame)).collect();
+        world.process(batch);
+    };
+    let expect = |world: &World| {
+        world.apply(Message::RemoveInbound { index: SA });
+        world.apply(Message::ExpectInbound {
+            index: SA,
+            generation: GENERATION,
+            tunnel: TUNNEL,
+        });
+    };
+
+    expect(&world);
+    let sealed = seal(&mut world, 3);
+    open(&mut world, &sealed);
+    world.release();
+    assert_eq!((world.waiting.len(), world.sent(LAN).len()), (3, 0));
+    world.install_inbound(cipher, integrity);
+    world.release();
+    let lengths: Vec<_> = world
+        .sent(LAN)
+        .iter()
+        .map(|frame| ip_of(frame).total_len)
+        .collect();
+    assert_eq!(lengths, [40, 41, 42]);
+
+    // Nothing came of it.
+    expect(&world);
+    let sealed = seal(&mut world, 2);
+    open(&mut world, &sealed);
+    world.apply(Message::RemoveInbound { index: SA });
+    world.release();
+    assert_eq!((world.waiting.len(), world.sent(LAN).len()), (0, 0));
+    assert_eq!(
+        world.dropped_elsewhere(Direction::Inbound, PathError::StaleGeneration),
+        2
+    );
+}
+
+#[test]
 fn an_sa_of_another_tunnel_is_never_used() {
     let mut world = World::gcm();
     world.apply(Message::InstallPolicy {
@@ -242,6 +413,8 @@ fn the_end_of_a_ttl_is_answered_and_the_answers_are_limited() {
     assert_eq!(answers, 1000, "per worker and second");
     let counters = world.counters().tunnels[0].1.clone();
     assert_eq!((counters.icmp_time_exceeded_sent, counters.mtu), (1000, 1446));
+    assert_eq!(world.tables.read_tunnel(TUNNEL), counters);
+    assert_eq!(world.tables.read_tunnel(u32::MAX), Default::default());
 }
 
 #[test]
@@ -449,6 +622,8 @@ fn each_mark_of_the_octets_is_told_once() {
             DataplaneEvent::SaLimit { mark, .. } => Some(*mark),
             DataplaneEvent::Acquire { .. }
             | DataplaneEvent::InboundFirstUse { .. }
+            | DataplaneEvent::PeerPort { .. }
+            | DataplaneEvent::ProbeAnswered { .. }
             | DataplaneEvent::WorkerFailed { .. } => None,
         })
         .collect();

@@ -7,7 +7,7 @@ use gateway_common::abi::{DIRECTION_INBOUND, DIRECTION_OUTBOUND, PACKET_META_MAG
 use gateway_esp::ip::checksum;
 use gateway_esp::{
     Cipher, DEFAULT_REPLAY_WINDOW, InboundSa, Integrity, IvGenerator, Keys, NonceSpace, OutboundSa, Selector,
-    Spi, Transform, TunnelEndpoints,
+    Spi, Transform, TunnelEndpoints, UdpPorts,
 };
 
 use crate::dataplane::counters::{Counters, Direction, DropReason, PathError, WorkerBlock};
@@ -16,7 +16,7 @@ use crate::dataplane::process::{
 };
 use crate::dataplane::tables::{Capacity, Nanoseconds, Tables};
 use crate::dataplane::waiting::Waiting;
-use crate::dataplane::{DataplaneEvent, EventSink, Injected, Message, SaLimits, inbox};
+use crate::dataplane::{DataplaneEvent, EventSink, Injected, InjectedEsp, Message, SaLimits, inbox};
 use crate::net::route_table::{Egress, Neighbour, Route, RouteTarget};
 use crate::net::{Adjacency, RouteTable};
 use crate::xsk::{FramePool, Umem, XDP_HEADROOM};
@@ -111,6 +111,16 @@ impl World {
             sink: Arc::new(move |event| log.lock().expect("no panic").push(event)),
             tx: (0..3).map(|_| Vec::new()).collect(),
         };
+        world.apply(Message::InstallPolicy {
+            index: POLICY,
+            generation: GENERATION,
+            tunnel: TUNNEL,
+        });
+        world.install_inbound(cipher, integrity);
+        world
+    }
+
+    pub(super) fn install_inbound(&self, cipher: Cipher, integrity: Option<Integrity>) {
         let (transform, keys) = transform(cipher, integrity);
         let selector = Selector {
             local: (Ipv4Addr::new(10, 77, 0, 0), 16),
@@ -118,22 +128,26 @@ impl World {
         };
         let sa = InboundSa::new(spi(), transform, &keys, vec![selector], DEFAULT_REPLAY_WINDOW);
         let sa = Box::new(sa.expect("an SA"));
-        world.apply(Message::InstallPolicy {
-            index: POLICY,
-            generation: GENERATION,
-            tunnel: TUNNEL,
-        });
-        world.apply(Message::InstallInbound {
+        self.apply(Message::InstallInbound {
             index: SA,
             generation: GENERATION,
             tunnel: TUNNEL,
             sa,
         });
-        world
     }
 
     pub(super) fn switch_on(&self, cipher: Cipher, integrity: Option<Integrity>, octets_limit: Option<u64>) {
         self.switch_on_behind(0, cipher, integrity, octets_limit);
+    }
+
+    /// The outbound SA towards this port of the peer.
+    pub(super) fn switch_on_in_udp(&self, port: u16) {
+        let (cipher, integrity) = (Cipher::Aes128Gcm, None);
+        let udp = UdpPorts {
+            local: 4500,
+            peer: port,
+        };
+        self.switch_on_towards(Some(udp), 0, cipher, integrity, None);
     }
 
     /// The outbound SA goes on behind a sequence number.
@@ -144,11 +158,22 @@ impl World {
         integrity: Option<Integrity>,
         octets_limit: Option<u64>,
     ) {
+        self.switch_on_towards(None, highest, cipher, integrity, octets_limit);
+    }
+
+    fn switch_on_towards(
+        &self,
+        udp: Option<UdpPorts>,
+        highest: u64,
+        cipher: Cipher,
+        integrity: Option<Integrity>,
+        octets_limit: Option<u64>,
+    ) {
         let (transform, keys) = transform(cipher, integrity);
         let endpoints = TunnelEndpoints {
             local: OUTSIDE,
             peer: PEER,
-            udp: None,
+            udp,
         };
         let sa = OutboundSa::new(spi(), transform, &keys, endpoints, NonceSpace::default());
         let sa = Box::new(sa.expect("an SA"));
@@ -184,6 +209,24 @@ impl World {
         self.received(DIRECTION_INBOUND, SA, GENERATION, &frame[14..])
     }
 
+    /// The same inside UDP, from this port.
+    pub(super) fn sent_by_peer_in_udp(&mut self, frame: &[u8], port: u16) -> Received {
+        let (outer, esp) = frame[14..].split_at(20);
+        let mut ip = outer.to_vec();
+        let total = u16::from_be_bytes([outer[2], outer[3]]) + 8;
+        ip[2..4].copy_from_slice(&total.to_be_bytes());
+        ip[9] = 17;
+        ip[10..12].fill(0);
+        let sum = checksum(&ip);
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        ip.extend(port.to_be_bytes());
+        ip.extend([0x11, 0x94]);
+        ip.extend((total - 20).to_be_bytes());
+        ip.extend([0, 0]);
+        ip.extend(esp);
+        self.received_at(DIRECTION_INBOUND, SA, GENERATION, &ip, Some((14 + 20 + 8, 1)))
+    }
+
     /// The same when it came in fragments, which the kernel put together.
     pub(super) fn reassembled(&mut self, frame: &[u8]) -> Result<Received, PathError> {
         self.injected(frame[14 + 20..].to_vec())
@@ -191,23 +234,32 @@ impl World {
 
     /// Any octets as an ESP packet of the SA.
     pub(super) fn injected(&mut self, esp: Vec<u8>) -> Result<Received, PathError> {
-        let packet = Injected {
+        let packet = Injected::Esp(InjectedEsp {
             index: SA,
             generation: GENERATION,
             peer: PEER,
             local: OUTSIDE,
             tos: 0,
             esp,
-        };
+        });
         inbox::receive(&packet, &self.umem, &mut self.pool)
     }
 
     pub(super) fn received(&mut self, direction: u8, index: u32, generation: u32, ip: &[u8]) -> Received {
-        let esp_offset = if direction == DIRECTION_INBOUND {
-            14 + 20
-        } else {
-            0
-        };
+        let esp = (direction == DIRECTION_INBOUND).then_some((14 + 20, 0));
+        self.received_at(direction, index, generation, ip, esp)
+    }
+
+    /// With the ESP header at this offset, inside UDP or not.
+    fn received_at(
+        &mut self,
+        direction: u8,
+        index: u32,
+        generation: u32,
+        ip: &[u8],
+        esp: Option<(u16, u16)>,
+    ) -> Received {
+        let (esp_offset, udp_encapsulated) = esp.unwrap_or_default();
         let meta = PacketMeta {
             magic: PACKET_META_MAGIC,
             direction,
@@ -215,7 +267,7 @@ impl World {
             index,
             generation,
             esp_offset,
-            udp_encapsulated: 0,
+            udp_encapsulated,
         };
         let mut packet = [MAC[LAN], HOST].concat();
         packet.extend([8, 0]);

@@ -1,0 +1,182 @@
+//! The compiled SPDs in the maps: one for each VPC, and one of all rules for what comes from the public side.
+
+use std::collections::BTreeMap;
+
+use gateway_common::abi::{PolicyValue, SPACE_SLOT_BITS};
+
+use super::apply::{ApplyError, report};
+use crate::config::Id;
+use crate::control::fabric::{Fabric, SpaceNumbers};
+use crate::control::spd::{self, SpdRules};
+use crate::xdp::SpdSpace;
+
+/// Whose traffic an SPD is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    /// Packets from this VPC.
+    Vpc(Id),
+    /// Packets from the public side and from the kernel.
+    Everyone,
+}
+
+pub(super) type Wanted = BTreeMap<Whose, SpdRules<PolicyValue>>;
+
+/// All SPDs. One that was there once keeps its slots.
+#[derive(Debug, Default)]
+pub(super) struct Spds {
+    of: BTreeMap<Whose, Spd>,
+}
+
+/// An SPD in two slots. Interfaces use one; a change is written over what the other has left from the change before.
+#[derive(Debug)]
+struct Spd {
+    rules: SpdRules<PolicyValue>,
+    in_force: SpdSpace,
+    spare: SpdSpace,
+}
+
+/// A change that is written, and not in force.
+pub(super) struct Written {
+    whose: Whose,
+    rules: SpdRules<PolicyValue>,
+}
+
+impl Spd {
+    /// The rules as the next version of the spare slot.
+    fn compile(&self, rules: &SpdRules<PolicyValue>) -> SpdSpace {
+        let compiled = spd::compile(rules, [&self.spare.local, &self.spare.peer]);
+        SpdSpace {
+            id: self.spare.id.wrapping_add(1 << SPACE_SLOT_BITS),
+            local: compiled.local,
+            peer: compiled.peer,
+            pairs: compiled.pairs,
+        }
+    }
+
+    /// Takes out what the spare slot has left.
+    fn clear(&mut self, fabric: &mut impl Fabric) {
+        let nothing = SpdSpace::empty(self.spare.id);
+        report(
+            "an old space stays in the maps",
+            fabric.change_space(&self.spare, &nothing),
+        );
+        self.spare = nothing;
+    }
+}
+
+impl Spds {
+    /// Writes what differs from the rules in force. Nothing is used yet, and what an error leaves behind is removed.
+    pub(super) fn write(
+        &mut self,
+        fabric: &mut impl Fabric,
+        mut wanted: Wanted,
+    ) -> Result<Vec<Written>, ApplyError> {
+        self.make_slots(&wanted)?;
+        let mut changes = Vec::new();
+        for (whose, spd) in &self.of {
+            let rules = wanted.remove(whose).unwrap_or_default();
+            if rules != spd.rules {
+                let next = spd.compile(&rules);
+                let grows = next.pairs.len() > spd.spare.pairs.len();
+                changes.push((grows, whose.clone(), rules, next));
+            }
+        }
+        // What shrinks makes room for what grows.
+        changes.sort_by_key(|&(grows, ..)| grows);
+        let mut written: Vec<Written> = Vec::new();
+        for (_, whose, rules, next) in changes {
+            let Some(spd) = self.of.get_mut(&whose) else {
+                continue;
+            };
+            let result = fabric.change_space(&spd.spare, &next);
+            spd.spare = match result {
+                Ok(()) => next,
+                Err(_) => SpdSpace::empty(next.id),
+            };
+            if let Err(error) = result {
+                self.discard(fabric, &written);
+                return Err(ApplyError::Rules(error));
+            }
+            written.push(Written { whose, rules });
+        }
+        Ok(written)
+    }
+
+    fn make_slots(&mut self, wanted: &Wanted) -> Result<(), ApplyError> {
+        const SLOTS: usize = 1 << SPACE_SLOT_BITS;
+        let new: Vec<_> = wanted
+            .keys()
+            .filter(|whose| !self.of.contains_key(whose))
+            .collect();
+        let left = SLOTS / 2 - 1 - self.of.len();
+        if new.len() > left {
+            return Err(ApplyError::Capacity {
+                what: "new VPCs",
+                wanted: new.len(),
+                left,
+            });
+        }
+        for whose in new {
+            // Slot 0 is nobody's: the number 0 says that there is no policy.
+            let slot = u32::try_from(2 * self.of.len() + 1).unwrap_or_default();
+            let spd = Spd {
+                rules: SpdRules::new(),
+                in_force: SpdSpace::empty(slot),
+                spare: SpdSpace::empty(slot + 1),
+            };
+            self.of.insert(whose.clone(), spd);
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, fabric: &mut impl Fabric, written: &[Written]) {
+        for Written { whose, .. } in written {
+            if let Some(spd) = self.of.get_mut(whose) {
+                spd.clear(fabric);
+            }
+        }
+    }
+
+    /// Makes the interfaces use what was written.
+    pub(super) fn take_into_force(&mut self, fabric: &mut impl Fabric, written: Vec<Written>) {
+        let mut unused = Vec::new();
+        for Written { whose, rules } in written {
+            if let Some(spd) = self.of.get_mut(&whose) {
+                std::mem::swap(&mut spd.in_force, &mut spd.spare);
+                spd.rules = rules;
+                if spd.rules.is_empty() {
+                    unused.push(whose);
+                }
+            }
+        }
+        report(
+            "an interface keeps its old rules",
+            fabric.use_spaces(self.numbers()),
+        );
+        for whose in unused {
+            if let Some(spd) = self.of.get_mut(&whose) {
+                spd.clear(fabric);
+            }
+        }
+    }
+
+    /// The spaces in force.
+    pub(super) fn numbers(&self) -> SpaceNumbers {
+        let mut numbers = SpaceNumbers::default();
+        for (whose, spd) in self.of.iter().filter(|(_, spd)| !spd.rules.is_empty()) {
+            match whose {
+                Whose::Vpc(vpc) => {
+                    numbers.vpcs.insert(vpc.clone(), spd.in_force.id);
+                }
+                Whose::Everyone => numbers.union = spd.in_force.id,
+            }
+        }
+        numbers
+    }
+
+    /// What the program looks packets up in, VPCs first.
+    #[cfg(test)]
+    pub(super) fn in_force(&self) -> impl Iterator<Item = &SpdSpace> {
+        self.of.values().map(|spd| &spd.in_force)
+    }
+}
