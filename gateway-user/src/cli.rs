@@ -6,7 +6,7 @@
 )]
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -14,9 +14,14 @@ use clap::Parser as _;
 mod arguments;
 mod diagnosis;
 mod exit;
+mod import;
 mod live;
 mod management;
+mod objects;
+mod shell;
 mod table;
+mod top;
+mod watch;
 
 pub use exit::Exit;
 
@@ -39,13 +44,30 @@ pub fn main() -> ExitCode {
         Subcommands::Status { tunnel, json, agent } => status(tunnel, json, &agent),
         Subcommands::Diagnose { tunnel, json, agent } => diagnose(tunnel, json, &agent),
         Subcommands::Events { tunnel, json, agent } => events(tunnel, json, &agent),
+        Subcommands::Top(wanted) => top::run(&wanted),
+        Subcommands::Watch(wanted) => watch::run(&wanted),
         Subcommands::Up { tunnel, agent } => command(&agent, &Request::Up { tunnel }),
         Subcommands::Down { tunnel, agent } => command(&agent, &Request::Down { tunnel }),
         Subcommands::Reload { agent } => command(&agent, &Request::Reload {}),
         Subcommands::Detach { config, pin_dir } => detach(config.as_deref(), &pin_dir),
         Subcommands::ApiKey { command } => management::api_key(&command),
+        Subcommands::Import {
+            file,
+            config,
+            dry_run,
+            json,
+        } => import::import(&file, &config, dry_run, json),
+        Subcommands::Gateways { command } => objects::gateways(&command),
+        Subcommands::CustomerGateways { command } => objects::customer_gateways(&command),
+        Subcommands::DefensePackages { command } => objects::defense_packages(&command),
+        Subcommands::Tunnels { command } => objects::tunnels(&command),
+        Subcommands::Routes { command } => objects::routes(&command),
+        Subcommands::Audit(wanted) => objects::audit(&wanted),
+        Subcommands::Alarms(wanted) => objects::alarms(&wanted),
         Subcommands::Export { config } => management::export(&config),
         Subcommands::ConfigFor(wanted) => management::config_for(&wanted),
+        Subcommands::Completion { shell } => shell::completion(shell),
+        Subcommands::Man { directory } => shell::man(&directory),
     }
     .into()
 }
@@ -213,7 +235,7 @@ fn events(tunnel: String, json: bool, agent: &AgentSocket) -> Exit {
 fn ask_status(agent: &AgentSocket, tunnel: Option<String>) -> Result<Box<Status>, Exit> {
     match ask(agent, &Request::Status { tunnel })? {
         Response::Status(status) => Ok(status),
-        other @ (Response::Done(_) | Response::Refused(_) | Response::Mistakes(_)) => {
+        other @ (Response::Done(_) | Response::Refused(_) | Response::Mistakes(_) | Response::Api(_)) => {
             Err(print_response(other))
         }
     }
@@ -254,22 +276,24 @@ fn print_response(response: Response) -> Exit {
             eprintln!("{list}");
             Exit::Configuration
         }
-        Response::Status(_) => {
+        Response::Status(_) | Response::Api(_) => {
             eprintln!("the agent answered something else than was asked");
             Exit::Failure
         }
     }
 }
 
+fn socket_of(agent: &AgentSocket) -> Result<PathBuf, Exit> {
+    match &agent.config {
+        Some(file) => Ok(config::paths(file)
+            .map_err(|error| report(&error))?
+            .control_socket),
+        None => Ok(agent.socket.clone()),
+    }
+}
+
 fn ask(agent: &AgentSocket, request: &Request) -> Result<Response, Exit> {
-    let socket = match &agent.config {
-        Some(file) => {
-            config::paths(file)
-                .map_err(|error| report(&error))?
-                .control_socket
-        }
-        None => agent.socket.clone(),
-    };
+    let socket = socket_of(agent)?;
     control_socket::ask(&socket, request).map_err(|error| {
         eprintln!("no agent answers on {}: {error}", socket.display());
         Exit::NoAgent

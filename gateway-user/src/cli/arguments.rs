@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::exit::EXIT_CODES;
+use super::objects::{CustomerGateways, DefensePackages, Gateways, Last, Routes, Tunnels};
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_SOCKET};
 
 /// IPsec VPN gateway with an XDP data plane.
@@ -78,6 +79,15 @@ pub(super) enum Subcommands {
         #[command(flatten)]
         agent: AgentSocket,
     },
+    /// Show tunnels and their throughput live, like top(1)
+    #[command(after_help = TOP_HELP)]
+    Top(Top),
+    /// Print changes of tunnels as they come: states, new IKE SAs, failures, problems
+    #[command(
+        after_help = "Examples:\n  gateway watch\n  gateway watch vpnx-idc\n  gateway watch --json | jq -c 'select(.kind == \"state\")'\n\n\
+        The agent is asked at every interval; a tunnel that goes down and up again between two questions shows as a new IKE SA."
+    )]
+    Watch(Watch),
     /// Bring a tunnel up, also one that was taken down
     #[command(after_help = "Example:\n  gateway up vpnx-idc")]
     Up {
@@ -120,6 +130,80 @@ pub(super) enum Subcommands {
         #[command(subcommand)]
         command: ApiKeyCommands,
     },
+    /// List, show, make, change and delete VPN gateways of the store
+    #[command(
+        after_help = "Examples:\n  gateway gateways list\n  gateway gateways create --name edge --vpc vpc-prod --bandwidth 100\n  \
+        gateway gateways modify vpngw-dystbrkv --bandwidth 200\n  gateway gateways delete vpngw-dystbrkv"
+    )]
+    Gateways {
+        #[command(subcommand)]
+        command: Gateways,
+    },
+    /// List, show, make, change and delete customer gateways of the store
+    #[command(after_help = "Examples:\n  gateway customer-gateways list --json\n  \
+        gateway customer-gateways create --name idc --address 202.108.22.5\n  gateway customer-gateways delete cgw-e098slul")]
+    CustomerGateways {
+        #[command(subcommand)]
+        command: CustomerGateways,
+    },
+    /// List, show, make, change, move and delete high defense packages of the store
+    #[command(
+        after_help = "Examples:\n  gateway defense-packages create --name shield --gateway vpngw-dystbrkv --attack-rate 5000\n  \
+        gateway defense-packages modify dfp-ol6bcqp0 --block 192.0.2.0/24\n  \
+        gateway defense-packages bind dfp-ol6bcqp0 vpngw-e098slul\n  gateway defense-packages unbind dfp-ol6bcqp0"
+    )]
+    DefensePackages {
+        #[command(subcommand)]
+        command: DefensePackages,
+    },
+    /// List, show, make, change, reset and delete tunnels of the store
+    #[command(
+        after_help = "Examples:\n  gateway tunnels list --filter vpn-gateway-id=vpngw-dystbrkv\n  \
+        gateway tunnels create --name idc --gateway vpngw-dystbrkv --customer-gateway cgw-e098slul \\\n    \
+        --psk-file key.txt --spd 10.0.0.0/24=192.168.0.0/24,192.168.1.0/24 --ike-version ikev2\n  \
+        gateway tunnels modify vpnx-ol6bcqp0 --pfs dh-group14 --dry-run\n  \
+        gateway tunnels show vpnx-ol6bcqp0 --json\n\n\
+        Tunnels of the configuration file are not in the store: `gateway status` shows all that run."
+    )]
+    Tunnels {
+        #[command(subcommand)]
+        command: Tunnels,
+    },
+    /// List, make, enable, disable and delete routes of the store: which destinations take a tunnel
+    #[command(after_help = "Examples:\n  gateway routes list\n  \
+        gateway routes create --gateway vpngw-dystbrkv --tunnel vpnx-ol6bcqp0 --destination 192.168.0.0/24\n  \
+        gateway routes disable vpnr-m3x0q7aa --gateway vpngw-dystbrkv\n\n\
+        A tunnel without routes follows its rules.")]
+    Routes {
+        #[command(subcommand)]
+        command: Routes,
+    },
+    /// Show the last changes of the store: who, when, what
+    #[command(after_help = "Example:\n  gateway audit --limit 100")]
+    Audit(Last),
+    /// Show the last alarms: when, which policy, which object, what held
+    #[command(after_help = "Example:\n  gateway alarms --limit 100")]
+    Alarms(Last),
+    /// Take the gateways, customer gateways and tunnels of a file into the store: all of them or none
+    #[command(
+        after_help = "Examples:\n  gateway import objects.toml --config /etc/ipsec-gateway/gateway.toml --dry-run\n  \
+        gateway import objects.toml --config /etc/ipsec-gateway/gateway.toml\n\n\
+        An object is the one of the store that has its id; what the file does not name stays. A running agent is told."
+    )]
+    Import {
+        /// File with gateways, customer gateways and tunnels in the words of the configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Configuration file that names the store
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        /// Check everything and tell what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Machine-readable
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the objects of the store in the format of the configuration file, pre-shared keys included
     #[command(
         after_help = "Example:\n  gateway export --config /etc/ipsec-gateway/gateway.toml > objects.toml"
@@ -134,6 +218,73 @@ pub(super) enum Subcommands {
         after_help = "Example:\n  gateway config-for vpnx-ol6bcqp0 --config /etc/ipsec-gateway/gateway.toml --vendor strongswan --platform swanctl"
     )]
     ConfigFor(ConfigFor),
+    /// Print the completion script for a shell
+    #[command(
+        after_help = "Examples:\n  gateway completion bash > /usr/share/bash-completion/completions/gateway\n  \
+        gateway completion zsh > /usr/share/zsh/vendor-completions/_gateway\n  \
+        gateway completion fish > /usr/share/fish/vendor_completions.d/gateway.fish"
+    )]
+    Completion {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages, one for each command
+    #[command(after_help = "Example:\n  gateway man /usr/local/share/man/man1")]
+    Man {
+        /// Where to; made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+pub(super) const TOP_HELP: &str = "\
+Keys:
+  q, Esc, Ctrl-C      quit
+  Up/Down, j/k        select a tunnel; PgUp/PgDn and Home/End go further
+  /                   filter by id, name, peer or state; Enter keeps the filter, Esc undoes the change
+  s, S                sort by the next, the previous column
+  r                   reverse the order
+  a                   show all tunnels, or only those that are not up
+  p, Space            pause
+  ?                   help
+
+Examples:
+  gateway top
+  gateway top --sort out --interval 5
+  gateway top --once --filter negotiating";
+
+/// What the live view shows first.
+#[derive(Debug, Args)]
+pub(super) struct Top {
+    /// Seconds between two looks at the agent
+    #[arg(long, short, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(super) interval: u16,
+    /// Sort by this column
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(super) sort: super::top::Sort,
+    /// Only tunnels whose id, name, peer or state contains this
+    #[arg(long, short, value_name = "TEXT", default_value = "")]
+    pub(super) filter: String,
+    /// Print the view of one interval as text, all tunnels, and end
+    #[arg(long)]
+    pub(super) once: bool,
+    #[command(flatten)]
+    pub(super) agent: AgentSocket,
+}
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// Only this tunnel
+    pub(super) tunnel: Option<String>,
+    /// Seconds between two looks at the agent
+    #[arg(long, short, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(super) interval: u16,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) agent: AgentSocket,
 }
 
 /// What to do with keys of the API.

@@ -5,23 +5,12 @@ use std::path::Path;
 use gateway_management::download::{self, Device};
 use gateway_management::objects::Role;
 use gateway_management::service::{TunnelQuery, keys};
-use gateway_management::{Actor, Agent, LiveTunnel, Management, Store, Timestamp};
+use gateway_management::{Actor, Management, Nobody, Store, Timestamp};
 
 use super::arguments::{ApiKeyCommands, ConfigFor};
 use super::{Exit, exit_of, report, sentence};
-use crate::config;
+use crate::config::{self, Config};
 use crate::control::management::open_store;
-
-/// Nobody has to be told: these commands change nothing that runs.
-struct Nobody;
-
-impl Agent for Nobody {
-    fn changed(&self) {}
-    fn reset(&self, _tunnel: &str) {}
-    fn live(&self, _tunnel: &str) -> Option<LiveTunnel> {
-        None
-    }
-}
 
 pub(super) fn api_key(command: &ApiKeyCommands) -> Exit {
     let now = Timestamp::now();
@@ -61,7 +50,7 @@ pub(super) fn api_key(command: &ApiKeyCommands) -> Exit {
 
 pub(super) fn export(file: &Path) -> Exit {
     with_management(file, |management| {
-        print!("{}", *management.desired()?.to_document());
+        print!("{}", *management.export(&Actor::local())?);
         Ok(())
     })
 }
@@ -93,6 +82,11 @@ fn with_management(
     file: &Path,
     work: impl FnOnce(&Management) -> Result<(), gateway_management::Error>,
 ) -> Exit {
+    manage(file, |_, management| finish(work(management)))
+}
+
+/// Opens the store that a configuration names; `work` says how the command ends.
+pub(super) fn manage(file: &Path, work: impl FnOnce(&Config, &Management) -> Exit) -> Exit {
     let config = match config::load(file) {
         Ok(config) => config,
         Err(error) => return report(&error),
@@ -102,7 +96,10 @@ fn with_management(
     };
     let site = crate::control::management::site(&config, settings);
     match open_store(settings) {
-        Ok(store) => finish(work(&Management::new(store, site, std::sync::Arc::new(Nobody)))),
+        Ok(store) => work(
+            &config,
+            &Management::new(store, site, std::sync::Arc::new(Nobody)),
+        ),
         Err(error) => {
             eprintln!("{}", sentence(&error));
             exit_of(&error)

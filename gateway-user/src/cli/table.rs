@@ -225,7 +225,7 @@ fn times(event: &EventStatus) -> String {
 }
 
 /// `2026-11-23T00:58:39Z`.
-fn utc(at: SystemTime) -> String {
+pub(super) fn utc(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     // Years begin with March, so that leap days come last (H. Hinnant, "chrono-compatible low-level date algorithms").
