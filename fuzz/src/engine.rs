@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use gateway_common::Spi;
 use gateway_ike::config::{
     ChildLifetime, ConnectionConfig, ConnectionId, DpdAction, DpdConfig, Esn, EspCipher, EspIntegrity,
     EspProposal, Identity, IkeProposal, IkeVersion, Phase1Mode, Psk, SelectorPair,
@@ -93,6 +94,8 @@ pub(crate) struct Engine {
     /// Child SAs that are installed.
     pub(crate) children: BTreeSet<ChildId>,
     ike_sas: BTreeSet<String>,
+    /// SPIs that it has asked for.
+    expected: BTreeSet<Spi>,
 }
 
 /// A datagram on its way.
@@ -114,6 +117,7 @@ impl Engine {
             local,
             children: BTreeSet::new(),
             ike_sas: BTreeSet::new(),
+            expected: BTreeSet::new(),
         };
         engine.drain(start());
         engine
@@ -164,6 +168,7 @@ impl Engine {
             }
             Event::InstallChild { child, .. } => {
                 assert!(!child.serves.is_empty(), "a Child SA for nothing");
+                self.expected.remove(&child.inbound.spi);
                 assert!(self.children.insert(child.id), "the same Child SA twice");
             }
             Event::UseOutbound { child } => {
@@ -171,6 +176,12 @@ impl Engine {
             }
             Event::RemoveChild { child } => {
                 assert!(self.children.remove(&child), "removal of what is not installed");
+            }
+            Event::ExpectInbound { spi, .. } => {
+                assert!(self.expected.insert(spi), "the same SPI is expected twice");
+            }
+            Event::ForgetInbound { spi } => {
+                self.expected.remove(&spi);
             }
             Event::PeerPortChanged { .. } | Event::Failed { .. } | Event::Note { .. } => {}
         }

@@ -2,6 +2,7 @@
 //!
 //! libFuzzer calls them from `fuzz/libfuzzer`; the corpora and everything that was ever found are replayed by an ordinary test.
 
+pub mod corpus;
 mod engine;
 mod esp;
 mod fragments;
