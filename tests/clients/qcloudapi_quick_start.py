@@ -79,7 +79,7 @@ def look():
     ids = {name: arguments[key] for name, key in [("vpcId", "vpc"), ("vpnGwId", "gateway"), ("vpnConnId", "tunnel")]}
     one = call("DescribeVpnConn", **ids)["data"][0]
     points = call("DescribeVpnConnMonitor", metricName="outtraffic", **ids)["data"]
-    return {"netStatus": one["netStatus"], "status": one["vpcConnStatus"], "points": len(points)}
+    return {"up": one["netStatus"] == "available", "points": len(points)}
 
 
 def remove():

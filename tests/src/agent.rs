@@ -108,21 +108,33 @@ impl Agent {
             .context("cannot start gateway")
     }
 
-    /// `gateway detach`: takes the XDP program off, whether the agent runs or not.
-    pub fn detach(&self) -> Result<()> {
+    /// Runs one of the operator's commands against this agent, such as `up net`, that must work; what it printed.
+    pub fn operate(&self, line: &str) -> Result<String> {
+        let words: Vec<_> = line.split_whitespace().collect();
+        printed(line, self.operator(&words)?).with_context(|| self.log())
+    }
+
+    /// Takes objects in the format of the configuration file into the store, whether the agent runs or not; what it printed.
+    pub fn import(&self, objects: &str) -> Result<String> {
+        let file = self.config_file.with_extension("objects.toml");
+        fs::write(&file, objects)?;
+        self.configured(&["import", file.to_str().context("a path in UTF-8")?])
+    }
+
+    /// Runs a command that reads this agent's configuration, whether it runs or not; what it printed.
+    pub fn configured(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.namespace.command(binary()?);
         let output = command
-            .arg("detach")
+            .args(arguments)
             .arg("--config")
             .arg(&self.config_file)
             .output()?;
-        if !output.status.success() {
-            bail!(
-                "gateway detach: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(())
+        printed(&arguments.join(" "), output)
+    }
+
+    /// `gateway detach`: takes the XDP program off.
+    pub fn detach(&self) -> Result<()> {
+        self.configured(&["detach"]).map(drop)
     }
 
     /// `gateway status --json`.
@@ -205,6 +217,17 @@ pub(crate) fn control_socket(lab: &Lab, side: Side) -> PathBuf {
         Side::A => "control-a.sock",
         Side::B => "control-b.sock",
     })
+}
+
+/// The output of a command that must have worked.
+fn printed(command: &str, output: Output) -> Result<String> {
+    if !output.status.success() {
+        bail!(
+            "gateway {command}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Writes the file readable by its owner only, because it holds a key.

@@ -186,12 +186,38 @@ pub struct Tunnel {
     pub start: Option<String>,
     /// The pre-shared key.
     pub psk: String,
+    /// Destinations that take the tunnel; all peer ranges otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<String>>,
     /// `[[tunnel.spd]]`
     pub spd: Vec<SpdRule>,
     /// `[tunnel.ike]`
     pub ike: Ike,
     /// `[tunnel.ipsec]`
     pub ipsec: Ipsec,
+    /// `[tunnel.probe]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+}
+
+/// `[tunnel.probe]`
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Probe {
+    /// Where probes come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+    /// Who answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// Milliseconds from probe to probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
+    /// Lost in a row until the tunnel is unhealthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u32>,
+    /// Milliseconds for an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u32>,
 }
 
 /// `[[tunnel.spd]]`
@@ -329,14 +355,57 @@ impl Config {
                 customer_gateway: "cgw-1".to_owned(),
                 start: None,
                 psk: PSK.to_owned(),
+                routes: None,
                 spd: vec![SpdRule {
                     local: side.network(),
                     peer: vec![side.other().network()],
                 }],
                 ike: Ike::default(),
                 ipsec: Ipsec::default(),
+                probe: None,
             }],
         }
+    }
+
+    /// The gateway of `side` with `count` tunnels, `t-0` and so on, to as many peers that nobody answers for.
+    pub fn with_tunnels(lab: &Lab, side: Side, count: u16) -> Self {
+        let mut config = Self::new(lab, side);
+        let (peers, tunnels) = (
+            std::mem::take(&mut config.customer_gateway),
+            std::mem::take(&mut config.tunnel),
+        );
+        for number in 0..count {
+            let [high, low] = number.to_be_bytes();
+            let id = format!("cgw-{number}");
+            config
+                .customer_gateway
+                .extend(peers.iter().map(|_| CustomerGateway {
+                    id: id.clone(),
+                    address: format!("198.51.{}.{}", 1 + number / 200, 1 + number % 200),
+                }));
+            config.tunnel.extend(tunnels.iter().cloned().map(|mut tunnel| {
+                tunnel.id = format!("t-{number}");
+                tunnel.customer_gateway.clone_from(&id);
+                tunnel.spd = vec![SpdRule {
+                    local: side.network(),
+                    peer: vec![format!("172.{}.{low}.0/24", 16 + high)],
+                }];
+                tunnel
+            }));
+        }
+        config.agent.log = "info".to_owned();
+        config.quotas(u32::from(count))
+    }
+
+    /// Allows so many customer gateways, and tunnels of a gateway.
+    #[must_use]
+    pub fn quotas(mut self, count: u32) -> Self {
+        self.quotas = Some(Quotas {
+            customer_gateways: Some(count),
+            tunnels_per_gateway: Some(count),
+            ..Quotas::default()
+        });
+        self
     }
 
     /// The gateway of `side` without any object: they are made through the API on [`API`], in a store in the lab's directory.

@@ -83,8 +83,8 @@ const TO_B: &str = "to-b";
 
 /// Address of gateway B in a lab with a NAT.
 pub const BEHIND_NAT: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 2);
-/// The NAT's outside ports.
-const NAT_PORTS: &str = "20000-20099";
+/// The NAT's outside ports, at first and after [`Lab::restart_nat`].
+const NAT_PORTS: [&str; 2] = ["20000-20099", "21000-21099"];
 
 /// Names of labs, in `/run/netns` and below the temporary directory, start with this.
 const PREFIX: &str = "gwlab";
@@ -227,11 +227,20 @@ impl Lab {
         Ok(())
     }
 
-    /// Everything that leaves towards gateway A gets the NAT's address and a port from [`NAT_PORTS`].
-    fn masquerade(&self) -> Result<()> {
+    /// The NAT forgets every mapping and gives ports of another range from here on.
+    pub fn restart_nat(&self) -> Result<()> {
+        let wire = self.wire()?;
+        wire.run("nft", &["flush ruleset"])?;
+        self.masquerade(NAT_PORTS[1])?;
+        wire.run("conntrack", &["-F"])?;
+        Ok(())
+    }
+
+    /// Everything that leaves towards gateway A gets the NAT's address and a port of this range.
+    fn masquerade(&self, ports: &str) -> Result<()> {
         let rule = format!(
             "table ip nat {{ chain post {{ type nat hook postrouting priority srcnat; \
-             oifname \"{WIRE}\" meta l4proto udp masquerade to :{NAT_PORTS}; }}; }}"
+             oifname \"{WIRE}\" meta l4proto udp masquerade to :{ports}; }}; }}"
         );
         self.wire()?.run("nft", &[&rule])?;
         Ok(())
@@ -278,7 +287,7 @@ impl Lab {
                 self.gateway(Side::B)
                     .ip(&["route", "add", "default", "via", &router.to_string()])?;
                 wire.sysctl("ipv4/ip_forward", "1")?;
-                self.masquerade()
+                self.masquerade(NAT_PORTS[0])
             }
         }
     }

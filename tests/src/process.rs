@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
+use nix::time::ClockId;
 use nix::unistd::Pid;
 
 use crate::wait;
@@ -102,19 +103,10 @@ impl Process {
         Ok(kilobytes * 1024)
     }
 
-    /// Processor time used so far by all its threads.
+    /// Processor time used so far by all its threads, also by those that ended.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // The name in parentheses may hold spaces; utime and stime are the 12th and 13th fields after it (proc(5)).
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks = |index: usize| -> Result<u64> { Ok(fields.get(index).context("short stat")?.parse()?) };
-        // The kernel's unit for user space is fixed: USER_HZ is 100 on every architecture that we support.
-        Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
+        let pid = Pid::from_raw(self.pid().try_into()?);
+        Ok(ClockId::pid_cpu_clock_id(pid)?.now()?.into())
     }
 }
 

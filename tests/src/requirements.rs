@@ -14,7 +14,7 @@ const CAPABILITIES: [(u32, &str); 4] = [
 ];
 
 /// The programs the lab starts, with the Debian package of each.
-pub const PROGRAMS: [(&str, &str); 9] = [
+pub const PROGRAMS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("ethtool", "ethtool"),
@@ -23,12 +23,14 @@ pub const PROGRAMS: [(&str, &str); 9] = [
     ("swanctl", "strongswan-swanctl"),
     ("mount", "mount"),
     ("nft", "nftables"),
+    ("conntrack", "conntrack"),
     ("ike-scan", "ike-scan"),
 ];
 
 /// Files that are not programs in `PATH`, with the Debian package of each.
-pub const FILES: [(&str, &str); 4] = [
+pub const FILES: [(&str, &str); 5] = [
     ("/usr/lib/ipsec/charon", "strongswan-charon"),
+    ("/usr/lib/ipsec/starter", "strongswan-starter"),
     (
         "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so",
         "libcharon-extra-plugins",
@@ -117,4 +119,14 @@ pub fn check_all() -> Result<()> {
 
 fn contains(file: &str, word: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|found| found == word))
+}
+/// The file of an environment that says which packages it has. It is written last: what was not finished, or has other versions, is
+/// made anew.
+pub fn stamp(environment: &Path) -> PathBuf {
+    environment.join("packages")
+}
+
+/// Whether these packages were installed there.
+pub fn is_installed(environment: &Path, packages: &[&str]) -> bool {
+    fs::read_to_string(stamp(environment)).is_ok_and(|text| text == packages.join("\n"))
 }

@@ -234,7 +234,8 @@ impl StrongSwan {
         self.load_file(&config.to_conf(self.side))
     }
 
-    fn load_file(&self, text: &str) -> Result<()> {
+    /// Replaces the configuration by any text, of one connection. SAs that are up stay up.
+    pub fn load_file(&self, text: &str) -> Result<()> {
         fs::write(self.directory.join("swanctl/swanctl.conf"), text)?;
         let output = self.swanctl(&["--load-all", "--clear"])?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -247,9 +248,14 @@ impl StrongSwan {
         Ok(())
     }
 
-    /// Brings the child up from this side. The error holds charon's log of the attempt.
+    /// Brings the child `net` up from this side. The error holds charon's log of the attempt.
     pub fn initiate(&self) -> Result<String> {
-        let output = self.swanctl(&["--initiate", "--child", "net", "--timeout", "10"])?;
+        self.initiate_child("net")
+    }
+
+    /// Brings one of several children up: `net`, or `net1` and so on for [`StrongSwanConfig::more_ranges`].
+    pub fn initiate_child(&self, name: &str) -> Result<String> {
+        let output = self.swanctl(&["--initiate", "--child", name, "--timeout", "10"])?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             bail!(
@@ -267,6 +273,11 @@ impl StrongSwan {
             bail!("swanctl --terminate: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
+    }
+
+    /// Takes the child down and leaves the IKE SA; the peer is told.
+    pub fn terminate_child(&self) -> Result<()> {
+        self.expect_success(&["--terminate", "--child", "net", "--timeout", "5"])
     }
 
     /// Rekeys the child: a quick mode from this side.
@@ -334,8 +345,9 @@ const CREDENTIAL_DIRECTORIES: [&str; 12] = [
     "pkcs8", "pkcs12",
 ];
 
-/// Settings of the daemon. kernel-libipsec comes before kernel-netlink, which would take over ESP otherwise.
-fn strongswan_conf(directory: &Path, lines: &[String]) -> String {
+/// Settings of the daemon. kernel-libipsec comes before kernel-netlink, which would take over ESP otherwise. The log goes to standard
+/// error: charon buffers standard output whatever it is told.
+pub(crate) fn strongswan_conf(directory: &Path, lines: &[String]) -> String {
     let lines = lines.join("\n  ");
     format!(
         "charon {{
@@ -351,11 +363,10 @@ x509 pubkey kernel-libipsec kernel-netlink socket-default vici updown counters
     }}
   }}
   filelog {{
-    stdout {{
+    stderr {{
       default = 1
       ike = 2
       cfg = 2
-      flush_line = yes
     }}
   }}
 }}

@@ -8,6 +8,8 @@ use gateway_tests::lab::WIRE;
 use gateway_tests::matrix::Exchange;
 use gateway_tests::{Agent, Capture, Config, Lab, Side};
 
+/// A responder that sends again by itself does so a second later, and three after that.
+const WATCH: Duration = Duration::from_secs(3);
 /// IPv4 and UDP.
 const HEADERS: usize = 28;
 
@@ -24,7 +26,7 @@ struct Probe {
     amplification: f64,
 }
 
-const PROBES: [Probe; 5] = [
+const PROBES: [Probe; 6] = [
     Probe {
         what: "main mode, AES-128",
         exchange: Exchange::Main,
@@ -89,6 +91,14 @@ const PROBES: [Probe; 5] = [
         ],
         amplification: 1.5,
     },
+    Probe {
+        what: "IKEv2",
+        exchange: Exchange::V2,
+        tunnel: ("aes-256", "sha1", 2),
+        arguments: &["--ikev2", "--dhgroup=2"],
+        answer: &["IKEv2 SA_INIT Handshake returned", "Encr=AES_CBC,KeyLength=256"],
+        amplification: 1.5,
+    },
 ];
 
 #[expect(
@@ -114,7 +124,7 @@ fn probe(probe: &Probe) -> Result<(), String> {
     arguments.push(&target);
     let printed = lab.gateway(Side::B).run("ike-scan", &arguments).unwrap();
     // A responder that sends again by itself amplifies later.
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(WATCH);
     let packets = capture.stop().unwrap();
     let octets = |from: Side| -> usize {
         let from = |addresses: (_, _)| addresses.0 == from.outside();

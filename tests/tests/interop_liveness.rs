@@ -12,6 +12,9 @@ use gateway_tests::{Agent, Config, Lab, Side, StrongSwan, StrongSwanConfig, wait
 /// Idle time, five repetitions of the probe in 63 s, and some of the machine's own.
 const FOUND_OUT: Duration = Duration::from_secs(100);
 
+/// How long nothing must happen.
+const WATCH: Duration = Duration::from_secs(2);
+
 /// What follows when the peer was found dead, by the configured action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
@@ -54,7 +57,11 @@ fn a_killed_peer_is_found_out(exchange: Exchange, action: Action) {
             .wait_tunnel(TUNNEL, "up", FOUND_OUT)
             .unwrap_or_else(|error| panic!("{exchange:?} {action:?}: {error}"));
     } else {
-        thread::sleep(Duration::from_secs(2));
+        // Nothing happens, not even an attempt.
+        let is_down = || agent.status().unwrap().tunnel(TUNNEL).unwrap().state() == "down";
+        assert!(is_down(), "{exchange:?} {action:?}");
+        thread::sleep(WATCH);
+        assert!(is_down(), "{exchange:?} {action:?}");
         assert_eq!(peer.installed().unwrap(), 0, "{exchange:?} {action:?}");
     }
     let report = wait::until("traffic to flow again", Duration::from_secs(10), || {
@@ -76,6 +83,11 @@ fn each_action_on_a_killed_peer(exchange: Exchange) {
 #[test]
 fn each_action_on_a_killed_peer_works_with_ikev1() {
     each_action_on_a_killed_peer(Exchange::Main);
+}
+
+#[test]
+fn each_action_on_a_killed_peer_works_with_ikev2() {
+    each_action_on_a_killed_peer(Exchange::V2);
 }
 
 #[test]

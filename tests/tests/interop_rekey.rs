@@ -92,6 +92,11 @@ fn our_rekeys_of_ikev1_child_sas_lose_nothing() {
     our_child_rekeys(Exchange::Main);
 }
 
+#[test]
+fn our_rekeys_of_ikev2_child_sas_lose_nothing() {
+    our_child_rekeys(Exchange::V2);
+}
+
 fn our_ike_rekeys(exchange: Exchange) {
     Story {
         exchange,
@@ -111,6 +116,11 @@ fn our_main_modes_lose_nothing() {
 #[test]
 fn our_aggressive_modes_lose_nothing() {
     our_ike_rekeys(Exchange::Aggressive);
+}
+
+#[test]
+fn our_rekeys_of_ikev2_sas_lose_nothing() {
+    our_ike_rekeys(Exchange::V2);
 }
 
 /// strongSwan's timers for many rekeys within the time of the traffic.
@@ -136,6 +146,11 @@ fn strongswans_rekeys_by_ikev1_lose_nothing() {
     their_rekeys(Exchange::Main);
 }
 
+#[test]
+fn strongswans_rekeys_by_ikev2_lose_nothing() {
+    their_rekeys(Exchange::V2);
+}
+
 /// Both ends renew after eight seconds, give or take the jitter: some rekeys cross.
 fn both_rekey(exchange: Exchange) {
     Story {
@@ -154,6 +169,11 @@ fn both_rekey(exchange: Exchange) {
 #[test]
 fn rekeys_of_both_ends_by_ikev1_lose_nothing() {
     both_rekey(Exchange::Main);
+}
+
+#[test]
+fn rekeys_of_both_ends_by_ikev2_lose_nothing() {
+    both_rekey(Exchange::V2);
 }
 
 /// The peer sees as many octets as we send; whoever comes first to its limit renews.
@@ -177,7 +197,7 @@ fn rekeys_by_volume(exchange: Exchange, ours: fn(&mut Tunnel), theirs: [&'static
 
 #[test]
 fn our_limit_of_kilobytes_renews_in_time() {
-    for exchange in Exchange::ALL {
+    for exchange in [Exchange::Main, Exchange::V2] {
         rekeys_by_volume(
             exchange,
             |tunnel| tunnel.ipsec.lifetime_kilobytes = Some(5000),
@@ -188,7 +208,7 @@ fn our_limit_of_kilobytes_renews_in_time() {
 
 #[test]
 fn strongswans_limit_of_octets_renews_in_time() {
-    for exchange in Exchange::ALL {
+    for exchange in [Exchange::Main, Exchange::V2] {
         rekeys_by_volume(
             exchange,
             |_| {},
@@ -198,4 +218,16 @@ fn strongswans_limit_of_octets_renews_in_time() {
             ],
         );
     }
+}
+
+#[test]
+fn our_reauthentication_by_ikev2_loses_nothing() {
+    Story {
+        exchange: Exchange::V2,
+        first: Side::A,
+        ours: |tunnel| tunnel.ike.reauthentication_seconds = Some(12),
+        theirs: |config| config,
+        renewed: ("ike_rekeys", 2),
+    }
+    .run();
 }

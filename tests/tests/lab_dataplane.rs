@@ -317,7 +317,8 @@ fn classify(
         pairs: vec![(1, 1, policy)],
     })
     .unwrap();
-    xdp.put_local_addr(side.outside(), 0).unwrap();
+    xdp.put_local_addr(side.outside(), gateway_common::abi::LocalAddrValue::default())
+        .unwrap();
     let key = SaKey {
         addr: v4_mapped(side.outside().octets()),
         spi: Tunnel::spi(side.other()).to_be_bytes(),
@@ -399,7 +400,17 @@ fn packets_cross_sealed_and_frames_are_conserved() {
                 index: SA,
                 generation: GENERATION,
             };
-            assert_eq!(gateway.events(), [first_use]);
+            let port = DataplaneEvent::PeerPort {
+                index: SA,
+                generation: GENERATION,
+                port: 4500,
+            };
+            let expected = if tunnel.udp {
+                vec![port, first_use]
+            } else {
+                vec![first_use]
+            };
+            assert_eq!(gateway.events(), expected);
             gateway.assert_no_frame_is_lost();
         }
     }
@@ -567,6 +578,8 @@ fn a_removed_interface_does_not_end_the_worker() {
 
 /// Set in the process that [`killed_gateways_leak_nothing`] starts.
 const PINS: &str = "LAB_DATAPLANE_PINS";
+/// Longest life of that process, should nobody be left to kill it.
+const LIFE: Duration = Duration::from_secs(60);
 
 /// Not a test of its own: the gateway that is to be killed.
 #[test]
@@ -574,7 +587,7 @@ fn gateway_a_in_a_process() {
     if let Some(pins) = std::env::var_os(PINS) {
         let gateway = Gateway::start_here(Side::A, Tunnel::gcm(), Some(pins.into()));
         gateway.switch_on();
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(LIFE);
     }
 }
 

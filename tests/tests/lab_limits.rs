@@ -11,6 +11,8 @@ use gateway_tests::{Agent, Config, Lab, Side};
 /// Ten megabytes last four seconds at this rate.
 const KILOBYTES: u64 = 9766;
 const PER_SECOND: u32 = 2500;
+/// Four such lives: the renewals are counted over this time.
+const TRAFFIC: Duration = Duration::from_secs(16);
 const PAYLOAD: usize = 972;
 
 #[test]
@@ -25,7 +27,7 @@ fn a_small_volume_limit_is_renewed_in_time_and_loses_nothing() {
     let (a, b) = (start(Side::A), start(Side::B));
     bring_up(&lab, Side::A).unwrap();
     let stream = Stream::start(&lab, Side::A, PER_SECOND, PAYLOAD).unwrap();
-    std::thread::sleep(Duration::from_secs(16));
+    std::thread::sleep(TRAFFIC);
     let report = stream.finish();
     let status = a.status().unwrap();
     let tunnel = status.tunnel(TUNNEL).unwrap();

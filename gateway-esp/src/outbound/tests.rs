@@ -194,7 +194,7 @@ fn seal_with_room(sa: &OutboundSa, headroom: usize, tailroom: usize) -> Result<u
 }
 
 #[test]
-fn room_is_used_to_the_last_octet_and_a_shortage_is_an_error() {
+fn e2_room_is_used_to_the_last_octet_and_a_shortage_is_an_error() {
     for transform in all_transforms() {
         for udp in [
             None,
