@@ -3,6 +3,7 @@
 //! Machines differ and shared ones drift, so figures are medians with the spread beside them, and comparisons are made in turn in
 //! one run and given as ratios.
 
+mod api;
 mod ike;
 mod lab;
 mod page;
@@ -43,6 +44,8 @@ pub(crate) enum Subject {
     Lab,
     /// Handshakes of the IKE engine, in process and over the wire, floods and many tunnels.
     Ike,
+    /// The management API with ten thousand tunnels.
+    Api,
     /// Failover of a pair.
     Ha,
     /// Packets lost while keys are replaced all the time; takes as long as `--minutes` says.
@@ -59,6 +62,7 @@ impl Subject {
             Self::Esp => "esp",
             Self::Lab => "lab",
             Self::Ike => "ike",
+            Self::Api => "api",
             Self::Ha => "ha",
             Self::Rekey => "rekey",
         }
@@ -104,6 +108,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
             Subject::Lab => lab::rows()?,
             Subject::Rekey => rekey::rows(options.minutes)?,
             Subject::Ike => [example("gateway-ike", "ike_bench")?, ike::rows()?].concat(),
+            Subject::Api => api::rows()?,
             Subject::Ha => bail!("nothing to measure under `{}` yet", subject.name()),
         };
         println!();
@@ -134,4 +139,17 @@ fn example(package: &str, name: &str) -> Result<Vec<Row>> {
     lines
         .map(|line| serde_json::from_str(line).with_context(|| format!("{name} printed {line}")))
         .collect()
+}
+
+/// A row of these values, compared with nothing.
+fn row(name: impl Into<String>, unit: &str, values: &[f64]) -> Row {
+    Row {
+        name: name.into(),
+        unit: unit.to_owned(),
+        value: lab::median(values),
+        min: values.iter().copied().fold(f64::INFINITY, f64::min),
+        max: values.iter().copied().fold(0.0, f64::max),
+        against: None,
+        ratio: None,
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use gateway_tests::requirements::find_program;
 use serde_json::json;
 
-use crate::{Outcome, setup, shell, test, tidy};
+use crate::{Outcome, fuzz, setup, shell, test, tidy};
 
 /// Runs the verb. Every check runs even when one before it failed, so that one run shows all there is to repair.
 pub(crate) fn run() -> Result<Outcome> {
@@ -33,6 +33,7 @@ pub(crate) fn run() -> Result<Outcome> {
         command.args(["doc", "--release", "--workspace", "--no-deps", "--quiet"]);
         shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
     });
+    checks.run("fuzz --smoke", fuzz::smoke);
     if cargo_deny_is_here() {
         checks.run("licences, banned crates and sources", || {
             shell::run(shell::cargo().args([

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{Outcome, cargo, setup, shell, table};
 
+mod quick_start;
+
 /// Bandwidth settings that the demo goes through while traffic runs, in Mbit/s.
 const SETTINGS: [u32; 2] = [100, 20];
 /// Datagrams per second of the UDP load and their payload: 148 Mbit/s of IP packets, above every setting.
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     /// Leave the lab open and print how to enter it.
     #[arg(long)]
     keep: bool,
+    /// Show the product's quick start, driven by each of the API's real clients.
+    #[arg(long, conflicts_with_all = ["peer", "keep"])]
+    quick_start: bool,
     /// Remove labs that were left open, and do nothing else.
     #[arg(long)]
     clean: bool,
@@ -95,10 +100,17 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     if !missing.is_empty() {
         bail!("the demo cannot run here:\n  - {}", missing.join("\n  - "));
     }
-    setup::install_for_lab()?;
+    if options.quick_start {
+        setup::install_missing()?;
+    } else {
+        setup::install_for_lab()?;
+    }
     shell::step("building the gateway", || {
         cargo::build_gateway(&cargo::metadata()?)
     })?;
+    if options.quick_start {
+        return quick_start::run();
+    }
 
     let lab = shell::step(
         "building the lab: host A - gateway - customer's gateway - host B",

@@ -89,6 +89,19 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
     })
 }
 
+/// The smoke run as a check of its own: it fails when there is a finding.
+pub(crate) fn smoke() -> Result<()> {
+    let outcome = run(&Options {
+        targets: Vec::new(),
+        smoke: true,
+        seconds: SMOKE_SECONDS,
+    })?;
+    if !outcome.success {
+        bail!("the fuzzer has found something; the inputs are in fuzz/libfuzzer/artifacts");
+    }
+    Ok(())
+}
+
 fn folder() -> PathBuf {
     shell::root().join("fuzz/libfuzzer")
 }

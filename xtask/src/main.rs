@@ -56,7 +56,7 @@ enum Verb {
     Tidy,
     /// Compare the kernel ABI with its recorded version.
     AbiCheck(tidy::abi::Options),
-    /// Everything a change must pass: fmt, clippy, tidy, doc, licences, all tests.
+    /// Everything a change must pass: fmt, clippy, tidy, doc, a fuzz smoke, licences, all tests.
     Ci,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use gateway_tests::requirements::{find_program, missing_packages};
+use gateway_tests::requirements::{find_program, is_installed, missing_packages, stamp as stamp_of};
 use gateway_tests::{clients, scapy};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ pub(crate) fn install_for_lab() -> Result<Vec<String>> {
     Ok(installed)
 }
 
-/// The same with what only tests use, from PyPI.
+/// The same with what tests and the quick start use, from PyPI and npm.
 pub(crate) fn install_missing() -> Result<Vec<String>> {
     let mut installed = install_for_lab()?;
     if !has_scapy() {
@@ -56,14 +56,17 @@ pub(crate) fn install_missing() -> Result<Vec<String>> {
         shell::step("installing the API clients of PyPI (once)", install_clients)?;
         installed.push("API clients".to_owned());
     }
+    if clients::node_missing() {
+        shell::step("installing the API client of npm (once)", install_node_clients)?;
+        installed.push("API client of npm".to_owned());
+    }
     Ok(installed)
 }
 
-/// Whether the pinned scapy is there and works.
+/// Whether the pinned scapy is there.
 fn has_scapy() -> bool {
-    let mut import = Command::new(scapy::python());
-    import.args(["-c", "import scapy.layers.ipsec"]);
-    scapy::python().exists() && import.output().is_ok_and(|output| output.status.success())
+    let environment = shell::root().join(scapy::ENVIRONMENT);
+    is_installed(&environment, &scapy::PACKAGES) && scapy::python().is_file()
 }
 
 /// Debian's scapy is too old to know all algorithms, so it comes from PyPI.
@@ -71,9 +74,38 @@ fn install_scapy() -> Result<()> {
     install_environment(&shell::root().join(scapy::ENVIRONMENT), &scapy::PACKAGES)
 }
 
-/// The API's clients are on PyPI only.
+/// Those of the API's clients that are on PyPI.
 fn install_clients() -> Result<()> {
     install_environment(&clients::environment(), &clients::PACKAGES)
+}
+
+/// Packages of npm in a directory of their own. No script of a package runs.
+fn install_node_clients() -> Result<()> {
+    let missing = |&(program, package): &(&'static str, &'static str)| {
+        find_program(program).is_none().then_some(package)
+    };
+    let packages: Vec<_> = clients::NODE_PROGRAMS.iter().filter_map(missing).collect();
+    if !packages.is_empty() {
+        install_packages(&packages)?;
+    }
+    let directory = clients::node_environment();
+    std::fs::create_dir_all(&directory)?;
+    let mut install = Command::new("npm");
+    install.args([
+        "install",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--loglevel=error",
+    ]);
+    install.arg("--prefix").arg(&directory);
+    shell::run(install.args(clients::NODE_PACKAGES))?;
+    stamp(&directory, &clients::NODE_PACKAGES)
+}
+
+fn stamp(environment: &Path, packages: &[&str]) -> Result<()> {
+    Ok(std::fs::write(stamp_of(environment), packages.join("\n"))?)
 }
 
 /// Packages of PyPI in an environment of their own: nothing of the system changes.
@@ -89,7 +121,8 @@ fn install_environment(environment: &Path, packages: &[&str]) -> Result<()> {
     }
     let mut install = Command::new(environment.join("bin/python"));
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    shell::run(install.args(packages))
+    shell::run(install.args(packages))?;
+    stamp(environment, packages)
 }
 
 /// Installs what building needs and no root: the sources of the standard library (for BPF) and the BPF linker.

@@ -8,7 +8,7 @@ use gateway_tests::ping::bring_up;
 use gateway_tests::stream::Stream;
 use gateway_tests::{Agent, Config, Lab, Side, StrongSwan, StrongSwanConfig};
 
-use super::Row;
+use super::{Row, row};
 use crate::{cargo, shell};
 
 /// Lifetime of the SAs in seconds, the shortest that the configuration allows.
@@ -47,16 +47,7 @@ pub(super) fn rows(minutes: u32) -> Result<Vec<Row>> {
     let figure = |name: &str, unit: &str, value: u64| {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let value = value as f64;
-        let (name, unit) = (name.to_owned(), unit.to_owned());
-        Row {
-            name,
-            unit,
-            value,
-            min: value,
-            max: value,
-            against: None,
-            ratio: None,
-        }
+        row(name, unit, &[value])
     };
     let pause = u64::try_from(report.longest_pause.as_millis())?;
     Ok(vec![
