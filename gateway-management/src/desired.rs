@@ -20,12 +20,19 @@ use crate::time::Timestamp;
 pub struct Desired {
     /// Revision of the store, to be given back to [`crate::Management::settle`].
     pub revision: i64,
-    /// `[[gateway]]`, `[[customer_gateway]]` and `[[defense]]` sections.
-    pub ends: String,
-    /// Periods of the gateways by id.
-    pub leases: BTreeMap<String, DesiredLease>,
+    /// What is no tunnel. When nothing of it changed since the last time it is the same object.
+    pub ends: Arc<DesiredEnds>,
     /// Tunnels in the order of their creation. One that did not change since the last time is the same object.
     pub tunnels: Vec<Arc<DesiredTunnel>>,
+}
+
+/// Everything that tunnels have in common.
+#[derive(Debug)]
+pub struct DesiredEnds {
+    /// `[[gateway]]`, `[[customer_gateway]]` and `[[defense]]` sections.
+    pub document: String,
+    /// Periods of the gateways by id.
+    pub leases: BTreeMap<String, DesiredLease>,
 }
 
 /// The period of a gateway. Tunnels of one that is not in force stay configured and carry nothing.
@@ -46,10 +53,13 @@ pub struct DesiredTunnel {
     pub document: Zeroizing<String>,
 }
 
-/// Documents by the number of their tunnel, with the revision that they were written at: a tunnel that did not change is not read
-/// again.
+/// What was written before, with the revision that it was written at: what did not change is not read again.
 #[derive(Debug, Default)]
-pub(crate) struct Written(BTreeMap<i64, (i64, Arc<DesiredTunnel>)>);
+pub(crate) struct Written {
+    ends: Option<(i64, Arc<DesiredEnds>)>,
+    /// By the number of the tunnel.
+    tunnels: BTreeMap<i64, (i64, Arc<DesiredTunnel>)>,
+}
 
 #[derive(Serialize)]
 struct Ends<'a> {
@@ -162,26 +172,18 @@ enum Pfs {
 }
 
 impl Desired {
-    /// Reads everything in one transaction, tunnels only where they differ from what was written before.
+    /// Reads in one transaction what differs from what was written before.
     pub(crate) fn read(rows: &Rows<'_>, written: &mut Written) -> Result<Self, StoreError> {
-        let gateways = rows.gateways()?;
-        let customer_gateways = rows.customer_gateways()?;
         let mut present = BTreeMap::new();
         for (number, revision) in rows.tunnels_to_run()? {
-            let known = written.0.remove(&number);
+            let known = written.tunnels.remove(&number);
             let document = match known.filter(|&(written, _)| written == revision) {
                 Some((_, document)) => document,
                 None => {
                     let tunnel = rows
                         .tunnel_numbered(number)?
                         .ok_or(StoreError::Damaged("a tunnel is gone within a transaction"))?;
-                    Arc::new(write(
-                        rows,
-                        tunnel,
-                        &gateways,
-                        &customer_gateways,
-                        Audience::Agent,
-                    )?)
+                    Arc::new(write(rows, tunnel, Audience::Agent)?)
                 }
             };
             present.insert(number, (revision, document));
@@ -190,17 +192,32 @@ impl Desired {
             .values()
             .map(|(_, document)| Arc::clone(document))
             .collect();
-        written.0 = present;
+        written.tunnels = present;
         Ok(Self {
             revision: rows.revision()?,
-            ends: ends(
+            ends: written.read_ends(rows)?,
+            tunnels,
+        })
+    }
+}
+
+impl Written {
+    fn read_ends(&mut self, rows: &Rows<'_>) -> Result<Arc<DesiredEnds>, StoreError> {
+        let revision = rows.ends_revision()?;
+        if let Some((_, ends)) = self.ends.as_ref().filter(|&&(written, _)| written == revision) {
+            return Ok(Arc::clone(ends));
+        }
+        let gateways = rows.gateways()?;
+        let ends = Arc::new(DesiredEnds {
+            document: ends(
                 gateways.iter().map(gateway_section),
-                &customer_gateways,
+                &rows.customer_gateways()?,
                 &rows.defense_packages()?,
             )?,
             leases: gateways.iter().map(lease).collect(),
-            tunnels,
-        })
+        });
+        self.ends = Some((revision, Arc::clone(&ends)));
+        Ok(ends)
     }
 }
 
@@ -218,7 +235,7 @@ pub(crate) fn export(rows: &Rows<'_>) -> Result<Zeroizing<String>, StoreError> {
         .filter(|tunnel| tunnel.status != Status::Deleting)
     {
         text.push('\n');
-        text.push_str(&write(rows, tunnel, &gateways, &customer_gateways, Audience::Import)?.document);
+        text.push_str(&write(rows, tunnel, Audience::Import)?.document);
     }
     Ok(text)
 }
@@ -271,22 +288,14 @@ impl Routes {
     }
 }
 
-fn write(
-    rows: &Rows<'_>,
-    tunnel: Tunnel,
-    gateways: &[VpnGateway],
-    customer_gateways: &[CustomerGateway],
-    audience: Audience,
-) -> Result<DesiredTunnel, StoreError> {
-    let gateway = gateways.iter().find(|gateway| gateway.number == tunnel.gateway);
-    let customer_gateway = customer_gateways
-        .iter()
-        .find(|gateway| gateway.number == tunnel.customer_gateway);
+fn write(rows: &Rows<'_>, tunnel: Tunnel, audience: Audience) -> Result<DesiredTunnel, StoreError> {
+    let gateway = rows.gateway_numbered(tunnel.gateway)?;
+    let customer_gateway = rows.customer_gateway_numbered(tunnel.customer_gateway)?;
     let (Some(gateway), Some(customer_gateway)) = (gateway, customer_gateway) else {
         return Err(StoreError::Damaged("a tunnel has lost an end"));
     };
     let routes = Routes::of(&rows.routes_of_tunnel(tunnel.number)?, audience);
-    let document = document(&tunnel, gateway, customer_gateway, routes, &rows.psk(&tunnel)?)?;
+    let document = document(&tunnel, &gateway, &customer_gateway, routes, &rows.psk(&tunnel)?)?;
     Ok(DesiredTunnel {
         id: tunnel.id,
         document,

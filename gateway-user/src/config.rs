@@ -38,7 +38,7 @@ pub use model::{
 };
 pub use psk::PresharedKey;
 pub(crate) use psk::{KeyFileError, read_key_file};
-pub use stored::{Merged, ReadTunnels, with_stored};
+pub use stored::{Merged, ReadStore, with_stored};
 pub use values::{Bandwidth, Id};
 pub use weakness::{WeakReason, Weakness};
 

@@ -17,6 +17,7 @@ use crate::spd::SpdRule;
 use crate::store::{Order, Page, Resolution};
 
 mod defense;
+mod desired;
 mod import;
 mod leases;
 mod routes;

@@ -16,6 +16,12 @@ const GATEWAY: &str =
 const CUSTOMER: &str = "SELECT number, id, name, address, created FROM customer_gateway";
 
 impl Rows<'_> {
+    /// Another number after every change of a VPN gateway, a customer gateway or a high defense package.
+    pub fn ends_revision(&self) -> Result<i64, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT ends FROM revision")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
     /// All VPN gateways in the order of their creation.
     pub fn gateways(&self) -> Result<Vec<VpnGateway>, StoreError> {
         let mut statement = self
@@ -31,6 +37,14 @@ impl Rows<'_> {
             .connection
             .prepare_cached(&format!("{GATEWAY} WHERE id = ?1 OR number = ?2"))?;
         Ok(statement.query_row(params![id, number(id)], gateway).optional()?)
+    }
+
+    /// The VPN gateway with this number.
+    pub fn gateway_numbered(&self, number: i64) -> Result<Option<VpnGateway>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{GATEWAY} WHERE number = ?1"))?;
+        Ok(statement.query_row([number], gateway).optional()?)
     }
 
     /// Stores a new gateway, whose number is ignored, and returns its number.
@@ -96,6 +110,14 @@ impl Rows<'_> {
         Ok(statement
             .query_row(params![id, number(id)], customer)
             .optional()?)
+    }
+
+    /// The customer gateway with this number.
+    pub fn customer_gateway_numbered(&self, number: i64) -> Result<Option<CustomerGateway>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("{CUSTOMER} WHERE number = ?1"))?;
+        Ok(statement.query_row([number], customer).optional()?)
     }
 
     /// The customer gateway with this name.

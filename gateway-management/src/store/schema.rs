@@ -242,6 +242,19 @@ const MIGRATIONS: &[&str] = &[
         created INTEGER NOT NULL
     ) STRICT;
     ",
+    // 10: a revision of what is no tunnel. Triggers keep it: no change of these tables can forget it.
+    "
+    ALTER TABLE revision ADD COLUMN ends INTEGER NOT NULL DEFAULT 1;
+    CREATE TRIGGER vpn_gateway_insert AFTER INSERT ON vpn_gateway BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER vpn_gateway_update AFTER UPDATE ON vpn_gateway BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER vpn_gateway_delete AFTER DELETE ON vpn_gateway BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER customer_gateway_insert AFTER INSERT ON customer_gateway BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER customer_gateway_update AFTER UPDATE ON customer_gateway BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER customer_gateway_delete AFTER DELETE ON customer_gateway BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER defense_package_insert AFTER INSERT ON defense_package BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER defense_package_update AFTER UPDATE ON defense_package BEGIN UPDATE revision SET ends = ends + 1; END;
+    CREATE TRIGGER defense_package_delete AFTER DELETE ON defense_package BEGIN UPDATE revision SET ends = ends + 1; END;
+    ",
 ];
 
 /// Runs the migrations that the database has not seen.

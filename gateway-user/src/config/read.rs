@@ -54,6 +54,10 @@ impl<T> Directory<T> {
         }
     }
 
+    pub(super) fn get(&self, id: &Id) -> Option<&Arc<T>> {
+        self.objects.get(id)?.as_ref()
+    }
+
     pub(super) fn resolve(&self, log: &Log, id: At<Id>) -> Option<At<Arc<T>>> {
         match self.objects.get(&id.value) {
             Some(object) => object.clone().map(|value| At {

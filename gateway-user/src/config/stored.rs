@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
-use gateway_management::desired::{Desired, DesiredTunnel};
+use gateway_management::desired::{Desired, DesiredEnds, DesiredLease, DesiredTunnel};
 use ipnet::Ipv4Net;
 use toml::de::DeTable;
 
@@ -26,69 +26,54 @@ pub struct Merged {
     pub refused: BTreeMap<String, String>,
 }
 
-/// Stored tunnels as they were read, by id. One whose document and ends are the same is not read again: a change of one tunnel among
-/// ten thousand costs one.
+/// What was read of the store. What is the same is not read again: a change of one tunnel among ten thousand costs one.
 #[derive(Debug, Default)]
-pub struct ReadTunnels(BTreeMap<String, (Arc<DesiredTunnel>, Arc<TunnelConfig>)>);
+pub struct ReadStore {
+    ends: Option<(Arc<Config>, Arc<DesiredEnds>, Arc<Ends>)>,
+    /// By id.
+    tunnels: BTreeMap<String, (Arc<DesiredTunnel>, Arc<TunnelConfig>)>,
+}
+
+impl ReadStore {
+    /// What is no tunnel, of both.
+    fn ends(&mut self, file: &Arc<Config>, desired: &Arc<DesiredEnds>) -> Arc<Ends> {
+        if let Some((read_file, read, ends)) = &self.ends
+            && Arc::ptr_eq(read_file, file)
+            && Arc::ptr_eq(read, desired)
+        {
+            return Arc::clone(ends);
+        }
+        let ends = Arc::new(ends(file, desired));
+        self.ends = Some((Arc::clone(file), Arc::clone(desired), Arc::clone(&ends)));
+        ends
+    }
+}
 
 /// Adds the objects of the store to those of the file. A tunnel that has a mistake stays as it is in `running`, if it is there.
 pub fn with_stored(
-    file: &Config,
+    file: &Arc<Config>,
     desired: &Desired,
     running: &[Arc<TunnelConfig>],
-    known: &mut ReadTunnels,
+    known: &mut ReadStore,
 ) -> Merged {
-    let Ends {
-        gateways,
-        customer_gateways,
-        defenses,
-    } = ends(file, &desired.ends);
-    let mut merged = Merged {
-        config: Config {
-            agent: file.agent.clone(),
-            dataplane: file.dataplane.clone(),
-            management: file.management.clone(),
-            interfaces: file.interfaces.clone(),
-            vpcs: file.vpcs.clone(),
-            gateways,
-            customer_gateways,
-            defenses,
-            tunnels: Vec::new(),
-            leases: BTreeMap::new(),
-        },
-        refused: BTreeMap::new(),
-    };
-    // A gateway of the file that has the id of a stored one is the one that runs, and has no period.
-    let declared = |id: &Id| file.gateways.iter().any(|gateway| gateway.id == *id);
-    merged.config.leases = by_id(&merged.config.gateways, |gateway| &gateway.id)
-        .filter(|(id, _)| !declared(id))
-        .filter_map(|(id, _)| desired.leases.get(id.as_str()).map(|lease| (id, *lease)))
-        .collect();
-    let gateways = Directory::known("gateway", by_id(&merged.config.gateways, |gateway| &gateway.id));
-    let customer_gateways = Directory::known(
-        "customer gateway",
-        by_id(&merged.config.customer_gateways, |gateway| &gateway.id),
-    );
+    let ends = known.ends(file, &desired.ends);
+    let mut tunnels = Vec::with_capacity(file.tunnels.len() + desired.tunnels.len());
+    let mut refused = BTreeMap::new();
     let mut taken = Taken::default();
     for tunnel in &file.tunnels {
         // The file was checked as a whole when it was read.
         taken.add(tunnel).ok();
-        merged.config.tunnels.push(Arc::clone(tunnel));
+        tunnels.push(Arc::clone(tunnel));
     }
-    let present_gateways: BTreeMap<_, _> = by_id(&merged.config.gateways, |gateway| &gateway.id).collect();
-    let present_customers: BTreeMap<_, _> =
-        by_id(&merged.config.customer_gateways, |gateway| &gateway.id).collect();
     let mut present = BTreeMap::new();
     for wanted in &desired.tunnels {
-        let same = known.0.remove(&wanted.id).filter(|(document, tunnel)| {
-            let (gateway, customer) = (&tunnel.gateway, &tunnel.customer_gateway);
-            Arc::ptr_eq(document, wanted)
-                && present_gateways.get(&gateway.id) == Some(gateway)
-                && present_customers.get(&customer.id) == Some(customer)
-        });
+        let same = known
+            .tunnels
+            .remove(&wanted.id)
+            .filter(|(document, tunnel)| Arc::ptr_eq(document, wanted) && ends.has_those_of(tunnel));
         let read = match same {
             Some((_, tunnel)) => Ok(tunnel),
-            None => read_tunnel(&wanted.document, &gateways, &customer_gateways),
+            None => read_tunnel(&wanted.document, &ends.by_id),
         };
         if let Ok(tunnel) = &read {
             present.insert(wanted.id.clone(), (Arc::clone(wanted), Arc::clone(tunnel)));
@@ -96,17 +81,29 @@ pub fn with_stored(
         let accepted = read.and_then(|tunnel| taken.add(&tunnel).map(|()| tunnel));
         let tunnel = accepted.or_else(|reason| {
             tracing::error!(tunnel = wanted.id, reason, "a stored tunnel cannot run as it is");
-            merged.refused.insert(wanted.id.clone(), reason);
+            refused.insert(wanted.id.clone(), reason);
             let kept = running
                 .iter()
                 .find(|tunnel| tunnel.id.as_str() == wanted.id)
                 .map(Arc::clone);
             kept.filter(|tunnel| taken.add(tunnel).is_ok()).ok_or(())
         });
-        merged.config.tunnels.extend(tunnel);
+        tunnels.extend(tunnel);
     }
-    known.0 = present;
-    merged
+    known.tunnels = present;
+    let config = Config {
+        agent: file.agent.clone(),
+        dataplane: file.dataplane.clone(),
+        management: file.management.clone(),
+        interfaces: file.interfaces.clone(),
+        vpcs: file.vpcs.clone(),
+        gateways: ends.gateways.clone(),
+        customer_gateways: ends.customer_gateways.clone(),
+        defenses: ends.defenses.clone(),
+        tunnels,
+        leases: ends.leases.clone(),
+    };
+    Merged { config, refused }
 }
 
 /// What only one tunnel can have.
@@ -138,14 +135,34 @@ impl Taken {
 }
 
 /// What is no tunnel, of both.
+#[derive(Debug)]
 struct Ends {
     gateways: Vec<Arc<GatewayConfig>>,
     customer_gateways: Vec<Arc<CustomerGatewayConfig>>,
     defenses: Vec<Arc<DefenseConfig>>,
+    leases: BTreeMap<Id, DesiredLease>,
+    by_id: Directories,
 }
 
-/// What is no tunnel, of both. What the store has under an id or address of the file is left out.
-fn ends(file: &Config, text: &str) -> Ends {
+/// Where tunnels find their ends.
+#[derive(Debug)]
+struct Directories {
+    gateways: Directory<GatewayConfig>,
+    customer_gateways: Directory<CustomerGatewayConfig>,
+}
+
+impl Ends {
+    /// Whether the ends of a tunnel that was read before are as they were.
+    fn has_those_of(&self, tunnel: &TunnelConfig) -> bool {
+        let (gateway, customer) = (&tunnel.gateway, &tunnel.customer_gateway);
+        self.by_id.gateways.get(&gateway.id) == Some(gateway)
+            && self.by_id.customer_gateways.get(&customer.id) == Some(customer)
+    }
+}
+
+/// What the store has under an id or address of the file is left out.
+fn ends(file: &Config, desired: &DesiredEnds) -> Ends {
+    let text = &desired.document;
     let (mut gateways, mut customers) = (file.gateways.clone(), file.customer_gateways.clone());
     let log = Log::new(text);
     let (document, _) = DeTable::parse_recoverable(text);
@@ -173,10 +190,22 @@ fn ends(file: &Config, text: &str) -> Ends {
             mistake.rule
         );
     }
+    // A gateway of the file that has the id of a stored one is the one that runs, and has no period.
+    let declared = |id: &Id| file.gateways.iter().any(|gateway| gateway.id == *id);
+    let leases = by_id(&gateways, |gateway| &gateway.id)
+        .filter(|(id, _)| !declared(id))
+        .filter_map(|(id, _)| desired.leases.get(id.as_str()).map(|lease| (id, *lease)))
+        .collect();
+    let by_id = Directories {
+        gateways: Directory::known("gateway", by_id(&gateways, |gateway| &gateway.id)),
+        customer_gateways: Directory::known("customer gateway", by_id(&customers, |gateway| &gateway.id)),
+    };
     Ends {
         gateways,
         customer_gateways: customers,
         defenses,
+        leases,
+        by_id,
     }
 }
 
@@ -206,19 +235,18 @@ fn defenses(
     defenses
 }
 
-fn read_tunnel(
-    text: &str,
-    gateways: &Directory<GatewayConfig>,
-    customer_gateways: &Directory<CustomerGatewayConfig>,
-) -> Result<Arc<TunnelConfig>, String> {
+fn read_tunnel(text: &str, ends: &Directories) -> Result<Arc<TunnelConfig>, String> {
     let log = Log::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut root = Section::root(&log, &document);
     let sections = root.tables("tunnel");
-    let read = sections
-        .into_iter()
-        .next()
-        .map(|section| read::tunnel(&log, section, gateways, customer_gateways, Path::new("/")));
+    let read = sections.into_iter().next().map(|section| {
+        let Directories {
+            gateways,
+            customer_gateways,
+        } = ends;
+        read::tunnel(&log, section, gateways, customer_gateways, Path::new("/"))
+    });
     let tunnel = read.and_then(read::TunnelDraft::build);
     let mistakes: Vec<_> = log
         .finish()
@@ -252,7 +280,6 @@ fn by_id<'a, T>(
 #[cfg(test)]
 mod tests {
     use gateway_management::Lease;
-    use gateway_management::desired::DesiredLease;
 
     use super::*;
 
@@ -290,28 +317,31 @@ mod tests {
     }
 
     fn merge(tunnels: Vec<Arc<DesiredTunnel>>, running: &[Arc<TunnelConfig>]) -> Merged {
-        merge_again(tunnels, ENDS, running, &mut ReadTunnels::default())
+        merge_again(tunnels, ENDS, running, &mut ReadStore::default())
     }
 
     fn merge_again(
         tunnels: Vec<Arc<DesiredTunnel>>,
         ends: &str,
         running: &[Arc<TunnelConfig>],
-        known: &mut ReadTunnels,
+        known: &mut ReadStore,
     ) -> Merged {
+        let ends = DesiredEnds {
+            document: ends.to_owned(),
+            leases: ["vpngw-1", "gw"].map(|id| (id.to_owned(), ISOLATED)).into(),
+        };
         let desired = Desired {
             revision: 1,
-            ends: ends.to_owned(),
-            leases: ["vpngw-1", "gw"].map(|id| (id.to_owned(), ISOLATED)).into(),
+            ends: Arc::new(ends),
             tunnels,
         };
-        let file = super::super::parse(FILE, Path::new("test.toml")).unwrap();
+        let file = Arc::new(super::super::parse(FILE, Path::new("test.toml")).unwrap());
         with_stored(&file, &desired, running, known)
     }
 
     #[test]
     fn only_what_changed_is_read_again() {
-        let mut known = ReadTunnels::default();
+        let mut known = ReadStore::default();
         let one = tunnel("vpnx-1", "192.168.1.0/24", "");
         let first = merge_again(vec![Arc::clone(&one)], ENDS, &[], &mut known);
         let mut next = |document: &Arc<DesiredTunnel>, ends: &str| {
@@ -332,16 +362,18 @@ mod tests {
         let package =
             |id: &str, gateway: &str| format!("[[defense]]\nid = \"{id}\"\ngateway = \"{gateway}\"\n");
         let file = format!("{FILE}{}", package("own", "gw"));
-        let file = super::super::parse(&file, Path::new("test.toml")).unwrap();
-        let mut desired = Desired {
-            revision: 1,
-            ends: format!("{ENDS}{}{}", package("dfp-1", "vpngw-1"), package("dfp-2", "gw")),
-            leases: BTreeMap::new(),
-            tunnels: Vec::new(),
-        };
-        let mut bound = |ends: String| -> Vec<(String, String)> {
-            desired.ends = ends;
-            let merged = with_stored(&file, &desired, &[], &mut ReadTunnels::default());
+        let file = Arc::new(super::super::parse(&file, Path::new("test.toml")).unwrap());
+        let bound = |document: String| -> Vec<(String, String)> {
+            let ends = DesiredEnds {
+                document,
+                leases: BTreeMap::new(),
+            };
+            let desired = Desired {
+                revision: 1,
+                ends: Arc::new(ends),
+                tunnels: Vec::new(),
+            };
+            let merged = with_stored(&file, &desired, &[], &mut ReadStore::default());
             let defenses = merged.config.defenses.iter();
             let gateway =
                 |defense: &DefenseConfig| defense.gateway.as_ref().map(|gateway| gateway.id.to_string());

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::management::{Live, Opened, Snapshot, Update, site};
 use super::start_error::StartError;
-use crate::config::{self, Config, Merged, ReadTunnels, TunnelConfig};
+use crate::config::{self, Config, Merged, ReadStore, TunnelConfig};
 use crate::control_socket::Response;
 use crate::status::AlarmStatus;
 
@@ -20,7 +20,7 @@ pub(super) struct Managed {
     declared: Arc<Config>,
     /// The store, as it was read last.
     pub(super) desired: Desired,
-    known: ReadTunnels,
+    known: ReadStore,
     management: Arc<Management>,
     live: Live,
     changed: Arc<Notify>,
@@ -32,7 +32,7 @@ impl Managed {
         Ok(Self {
             declared: Arc::clone(declared),
             desired: opened.desired()?,
-            known: ReadTunnels::default(),
+            known: ReadStore::default(),
             management: Arc::clone(opened.management()),
             live: Arc::clone(opened.live()),
             changed: Arc::clone(opened.changed()),

@@ -88,9 +88,10 @@ fn what_the_agent_runs_and_an_export_have_the_packages_and_an_import_takes_them(
     let world = World::new();
     let gateway = world.gateway("one", "vpc-main").unwrap();
     let package = world.package("shield", Some(&gateway.id)).unwrap();
-    let desired = world.management.desired().unwrap().ends;
+    let desired = world.management.desired().unwrap();
+    let document = &desired.ends.document;
     for line in ["attack_rate = 5", "ike_rate = 1000", "block = [\"192.0.2.0/24\"]"] {
-        assert!(desired.contains(line), "{line}:\n{desired}");
+        assert!(document.contains(line), "{line}:\n{document}");
     }
     let text = world.management.export(&Actor::local()).unwrap();
     let read = |text: &str| Declaration::read(text, &|_no_file| Err("no files".into())).unwrap();

@@ -28,7 +28,7 @@ impl World {
     /// What the agent was last given: the stage, and how many tunnels stay configured.
     fn given(&self, gateway: &str) -> Option<(Lease, usize)> {
         let desired = self.management.desired().unwrap();
-        let lease = desired.leases.get(gateway)?;
+        let lease = desired.ends.leases.get(gateway)?;
         Some((lease.stage, desired.tunnels.len()))
     }
 
@@ -196,7 +196,7 @@ fn stages_survive_a_restart_and_boundaries_within_it_are_made_up_for() {
         let store = Store::open(&file, vault).unwrap();
         Management::new(store, (*site).clone(), Arc::new(Nobody))
     };
-    let stage = |management: &Management, id: &str| management.desired().unwrap().leases[id].stage;
+    let stage = |management: &Management, id: &str| management.desired().unwrap().ends.leases[id].stage;
     let actor = Actor::local();
     let wanted = NewGateway {
         name: "gw".to_owned(),

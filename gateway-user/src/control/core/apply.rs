@@ -35,7 +35,7 @@ pub(in crate::control) enum ApplyError {
 /// A configuration whose policies are numbered and whose spaces are written, ready to be taken into force.
 struct Prepared {
     changes: Vec<TunnelChange>,
-    /// Pairs of every tunnel of the new configuration.
+    /// Pairs of every tunnel that is new or changed.
     pairs: BTreeMap<Id, Vec<PairPolicy>>,
     new_numbers: BTreeMap<Id, Slot>,
     new_gateways: BTreeMap<Id, Slot>,
@@ -77,8 +77,11 @@ impl<F: Fabric> Core<F> {
                 .new_gateways
                 .extend(slot.map(|slot| (gateway.id.clone(), slot)));
         }
-        for tunnel in &config.tunnels {
-            if !self.numbers.contains_key(&tunnel.id) {
+        for change in &prepared.changes {
+            let (TunnelChange::Add(tunnel) | TunnelChange::Change(tunnel)) = change else {
+                continue;
+            };
+            if matches!(change, TunnelChange::Add(_)) {
                 let slot = self.tunnel_slots.take();
                 prepared
                     .new_numbers
@@ -114,7 +117,13 @@ impl<F: Fabric> Core<F> {
             };
             tunnel.pairs().filter(is_new).count()
         };
-        let policies = config.tunnels.iter().map(|tunnel| new_pairs(tunnel)).sum();
+        let policies = changes
+            .iter()
+            .map(|change| match change {
+                TunnelChange::Add(tunnel) | TunnelChange::Change(tunnel) => new_pairs(tunnel),
+                TunnelChange::Remove(_) => 0,
+            })
+            .sum();
         let gateways = config
             .gateways
             .iter()
@@ -186,9 +195,11 @@ impl<F: Fabric> Core<F> {
             let Some(tunnel_number) = tunnel_number.map(|slot| slot.index) else {
                 continue;
             };
+            let there = || Some(&self.tunnels.get(&tunnel_number)?.pairs);
             let rules: Vec<_> = prepared
                 .pairs
                 .get(&tunnel.id)
+                .or_else(there)
                 .into_iter()
                 .flatten()
                 .map(|pair| SpdRule {

@@ -10,7 +10,7 @@ use gateway_management::{Actor, Management, Nobody, Timestamp, api::v3};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{ReadTunnels, with_stored};
+use crate::config::{ReadStore, with_stored};
 
 /// VPN gateways, and as many customer gateways; each pair of them has a tunnel.
 const ENDS: u32 = 100;
@@ -24,7 +24,7 @@ const FILE: &str = "[[interface]]\nname = \"eth0\"\nrole = \"public\"\n[[interfa
 struct Managed {
     management: Management,
     file: Arc<Config>,
-    known: ReadTunnels,
+    known: ReadStore,
     core: Core<Recorder>,
 }
 
@@ -56,7 +56,7 @@ impl Managed {
         Self {
             management: Management::new(Store::in_memory().unwrap(), site, Arc::new(Nobody)),
             file: testing::parse(FILE),
-            known: ReadTunnels::default(),
+            known: ReadStore::default(),
             core: Core::new(EndpointConfig::new([7; 32]), capacity, ENDS, Recorder::default()),
         }
     }
