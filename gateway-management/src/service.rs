@@ -23,6 +23,7 @@ use crate::values;
 mod alarms;
 mod customer_gateways;
 mod defense;
+mod events;
 mod gateways;
 mod import;
 pub mod keys;
@@ -36,6 +37,7 @@ mod tests;
 mod tunnels;
 
 pub use customer_gateways::CustomerGatewayFilter;
+pub use events::EventChange;
 pub use gateways::{GatewayChange, GatewayFilter, NewGateway};
 pub use import::{Fate, Import, ImportError, Imported};
 pub use monitor::{MonitorQuery, Sample, Series};

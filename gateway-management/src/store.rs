@@ -13,6 +13,7 @@ mod access;
 mod alarms;
 mod defense;
 mod ends;
+mod events;
 mod routes;
 mod schema;
 mod tags;
@@ -21,6 +22,7 @@ mod tunnels;
 mod vault;
 
 pub use alarms::{Told, Waiting};
+pub use events::{EVENTS, EVENTS_PER_TUNNEL, EventLine};
 pub use routes::RouteFilter;
 pub use traffic::{DEFAULT_ROLLUP_OCTETS, Point, ROLLUP_OCTETS, Resolution, Traffic};
 pub use tunnels::{Order, Page, TunnelFilter};

@@ -10,6 +10,7 @@ mod convert;
 mod core;
 mod defense;
 mod detach;
+mod events;
 mod fabric;
 mod kernel;
 mod key_exchange;

@@ -37,6 +37,9 @@ pub struct Status {
     /// Alarms; absent without a store.
     #[serde(default)]
     pub alarms: Option<AlarmStatus>,
+    /// Changes of timelines that the store does not have: its queue was full, or it failed; absent without a store.
+    #[serde(default)]
+    pub lost_events: Option<u64>,
 }
 
 /// What alarms do.

@@ -18,6 +18,7 @@ use crate::store::{Order, Page, Resolution};
 
 mod defense;
 mod desired;
+mod events;
 mod import;
 mod leases;
 mod routes;

@@ -255,6 +255,19 @@ const MIGRATIONS: &[&str] = &[
     CREATE TRIGGER defense_package_update AFTER UPDATE ON defense_package BEGIN UPDATE revision SET ends = ends + 1; END;
     CREATE TRIGGER defense_package_delete AFTER DELETE ON defense_package BEGIN UPDATE revision SET ends = ends + 1; END;
     ",
+    // 11: timelines of tunnels, of those of the machine's file too; lines of a tunnel of the store go with it.
+    "
+    CREATE TABLE event (
+        number INTEGER PRIMARY KEY,
+        tunnel TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        times INTEGER NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX event_tunnel ON event (tunnel, number);
+    CREATE TRIGGER events_of_tunnel AFTER DELETE ON tunnel
+        BEGIN DELETE FROM event WHERE tunnel = OLD.id; END;
+    ",
 ];
 
 /// Runs the migrations that the database has not seen.
@@ -287,5 +300,38 @@ mod tests {
             migrate(&mut connection),
             Err(StoreError::Newer { found: 1000, .. })
         ));
+    }
+
+    #[test]
+    fn an_older_store_gets_timelines_and_keeps_its_tunnels() {
+        const BEFORE: i64 = 10;
+        let mut connection = Connection::open_in_memory().unwrap();
+        for migration in MIGRATIONS.iter().take(usize::try_from(BEFORE).unwrap()) {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection.pragma_update(None, "user_version", BEFORE).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO vpn_gateway (id, name, vpc, address, bandwidth, auto_renew, created, expires)
+                     VALUES ('gw', 'gw', 'vpc', '203.0.113.1', 5, 0, 0, 0);
+                 INSERT INTO customer_gateway (id, name, address, created) VALUES ('c', 'c', '198.51.100.1', 0);
+                 INSERT INTO tunnel (id, name, gateway, customer_gateway, status, revision, settings, psk, created)
+                     VALUES ('one', 'one', 1, 1, 1, 1, '{}', x'00', 0);",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let lines = |connection: &Connection| -> Vec<String> {
+            let mut statement = connection
+                .prepare("SELECT tunnel FROM event ORDER BY number")
+                .unwrap();
+            let rows = statement.query_map([], |row| row.get(0)).unwrap();
+            rows.collect::<Result<_, _>>().unwrap()
+        };
+        connection
+            .execute_batch("INSERT INTO event VALUES (1, 'one', 0, 1, 'x'), (2, 'of-the-file', 0, 1, 'x')")
+            .unwrap();
+        assert_eq!(lines(&connection), ["one", "of-the-file"]);
+        connection.execute("DELETE FROM tunnel", []).unwrap();
+        assert_eq!(lines(&connection), ["of-the-file"], "its lines go with its row");
     }
 }

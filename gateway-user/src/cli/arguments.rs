@@ -68,7 +68,7 @@ pub(super) enum Subcommands {
         #[command(flatten)]
         agent: AgentSocket,
     },
-    /// Show the last hundreds of events of a tunnel, oldest first
+    /// Show the last hundreds of events of a tunnel, oldest first, with those from before the agent started if there is a store
     #[command(after_help = "Examples:\n  gateway events vpnx-idc\n  gateway events vpnx-idc --json")]
     Events {
         /// Id of the tunnel

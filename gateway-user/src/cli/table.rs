@@ -208,10 +208,7 @@ pub(super) fn events(events: &[EventStatus], now: SystemTime) -> String {
         );
     }
     if events.is_empty() {
-        line(
-            &mut out,
-            format_args!("nothing has happened since the agent started"),
-        );
+        line(&mut out, format_args!("nothing has happened to it"));
     }
     out
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use gateway_common::abi::Verdict;
 use gateway_ike::JobId;
 use gateway_ike::crypto::KeyExchangeDone;
+use gateway_management::Timestamp;
 use gateway_management::monitor::Namespace;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -210,8 +211,13 @@ impl Agent {
             self.compute();
         }
         service_manager::tell(NotifyState::Stopping);
-        self.core.farewell(Instant::now());
+        let now = Instant::now();
+        self.core.farewell(now);
         self.send();
+        if let Some(mut managed) = self.managed {
+            managed.hand_over_events(now, self.core.changed_events(now, Timestamp::now()));
+            managed.finish().await;
+        }
         tracing::info!(
             pin_dir = %self.config.agent.pin_dir.display(),
             "stopped; the XDP program stays and drops protected traffic: `gateway detach` removes it"
@@ -247,6 +253,11 @@ impl Agent {
         self.core.fabric.drain_logs();
         self.core.fabric.watch_shields(now);
         let counters = self.core.fabric.counters();
+        if let Some(managed) = &mut self.managed
+            && managed.wants_events(now, self.core.waiting_events())
+        {
+            managed.hand_over_events(now, self.core.changed_events(now, Timestamp::now()));
+        }
         let next = self.core.tick(now, &counters);
         if let Some(managed) = &self.managed {
             let limited = |limiter| self.core.fabric.limiter_drops(limiter);
@@ -334,7 +345,13 @@ impl Agent {
             Request::Status { tunnel: Some(id) } => {
                 let counters = self.core.fabric.counters();
                 match self.core.one_tunnel_status(now, &id, &counters) {
-                    Some(tunnel) => Response::Status(Box::new(self.status_of(now, &counters, vec![tunnel]))),
+                    Some(tunnel) => {
+                        let status = Box::new(self.status_of(now, &counters, vec![tunnel]));
+                        if let Some(managed) = &self.managed {
+                            return managed.answer_with_events(status, self.core.recorded_from(&id), answer);
+                        }
+                        Response::Status(status)
+                    }
                     None => Response::Refused(format!("no tunnel is called {id}")),
                 }
             }
@@ -522,6 +539,7 @@ impl Agent {
             problems: self.problems(),
             strangers: self.core.stranger_statuses(now),
             alarms: self.managed.as_ref().map(Managed::alarms),
+            lost_events: self.managed.as_ref().map(Managed::lost_events),
         }
     }
 

@@ -4,6 +4,7 @@
 //! does to its [`Fabric`], and datagrams to send wait in [`Core::poll_transmit`].
 
 mod apply;
+mod events;
 mod inbound;
 mod install;
 mod limits;
@@ -26,6 +27,7 @@ use gateway_ike::diagnosis::Code;
 use gateway_ike::event::{ChildId, Event, Transmit};
 use gateway_ike::{Endpoint, EndpointConfig, JobId};
 
+use self::events::Recording;
 use self::inbound::InboundSlots;
 use self::spaces::Spds;
 use super::convert;
@@ -98,6 +100,8 @@ pub(super) struct Core<F> {
     /// When which tunnel's probe has something to do. An entry of a probe that ended or changed does nothing at its time.
     probes: BTreeSet<(Instant, u32)>,
     generation: u64,
+    /// `None`: no store keeps the timelines.
+    recording: Option<Recording>,
     /// When the counters were looked at.
     looked: Option<Instant>,
 }
@@ -139,6 +143,7 @@ impl<F: Fabric> Core<F> {
             answering: BTreeSet::new(),
             probes: BTreeSet::new(),
             generation: 0,
+            recording: None,
             looked: None,
         }
     }

@@ -1,18 +1,21 @@
 //! What the control loop keeps of management: the last objects of the store, and the file beside them.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use gateway_management::alarm::Delivery;
 use gateway_management::desired::Desired;
+use gateway_management::service::EventChange;
 use gateway_management::{Actor, Management, Timestamp, api};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::events::{self, EventQueue};
 use super::management::{Live, Opened, Snapshot, Update, site};
 use super::start_error::StartError;
 use crate::config::{self, Config, Merged, ReadStore, TunnelConfig};
 use crate::control_socket::Response;
-use crate::status::AlarmStatus;
+use crate::status::{AlarmStatus, Status};
 
 /// File and store, for as long as there is a store.
 pub(super) struct Managed {
@@ -25,6 +28,10 @@ pub(super) struct Managed {
     live: Live,
     changed: Arc<Notify>,
     opened: Option<Opened>,
+    /// `None` until it serves.
+    events: Option<EventQueue>,
+    /// Number of the first line of this agent's timelines.
+    pub(super) next_event: i64,
 }
 
 impl Managed {
@@ -36,6 +43,8 @@ impl Managed {
             management: Arc::clone(opened.management()),
             live: Arc::clone(opened.live()),
             changed: Arc::clone(opened.changed()),
+            events: None,
+            next_event: opened.management().next_event()?,
             opened: Some(opened),
         })
     }
@@ -56,8 +65,63 @@ impl Managed {
 
     /// Serves the API; changes of the store come through the channel.
     pub(super) fn serve(mut self) -> Result<(Option<Self>, Option<mpsc::Receiver<Update>>), StartError> {
-        let updates = self.opened.take().map(Opened::serve).transpose()?;
+        let (updates, events) = self.opened.take().map(Opened::serve).transpose()?.unzip();
+        self.events = events;
         Ok((Some(self), updates))
+    }
+
+    /// Whether `waiting` changed lines of timelines are to be handed over.
+    pub(super) fn wants_events(&self, now: Instant, waiting: usize) -> bool {
+        self.events
+            .as_ref()
+            .is_some_and(|events| events.is_due(now, waiting))
+    }
+
+    /// Hands changes of timelines over to the store. Never waits.
+    pub(super) fn hand_over_events(&mut self, now: Instant, changes: Vec<EventChange>) {
+        if let Some(events) = &mut self.events {
+            events.hand_over(now, changes);
+        }
+    }
+
+    /// How many changes of timelines did not reach the store.
+    pub(super) fn lost_events(&self) -> u64 {
+        self.events.as_ref().map_or(0, EventQueue::lost)
+    }
+
+    /// Waits until the last changes of timelines are in the store.
+    pub(super) async fn finish(self) {
+        if let Some(events) = self.events {
+            events.finish().await;
+        }
+    }
+
+    /// Answers with the status of one tunnel and what the store has of it, lines with lower numbers than `before`, beside the control
+    /// loop: the store waits for its disk.
+    pub(super) fn answer_with_events(
+        &self,
+        mut status: Box<Status>,
+        before: i64,
+        answer: oneshot::Sender<Response>,
+    ) {
+        let management = Arc::clone(&self.management);
+        tokio::task::spawn_blocking(move || {
+            for tunnel in &mut status.tunnels {
+                match management.events(&tunnel.id, before) {
+                    Ok(earlier) => {
+                        let timeline = std::mem::take(&mut tunnel.events);
+                        tunnel.events = events::with_earlier(earlier, Timestamp::now(), timeline);
+                    }
+                    Err(error) => tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "earlier events were not read"
+                    ),
+                }
+            }
+            if answer.send(Response::Status(status)).is_err() {
+                tracing::debug!("nobody waits for an answer");
+            }
+        });
     }
 
     /// Another process wrote into the store: its objects come through the channel of [`Self::serve`].

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_management::alarm::delivery;
 use gateway_management::desired::Desired;
@@ -12,6 +12,7 @@ use gateway_management::store::{Store, StoreError, Vault};
 use gateway_management::{LiveTunnel, Management, Sample, Site, Timestamp, api};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::events::{self, EventQueue, EventWriter};
 use super::start_error::StartError;
 use crate::config::{Config, ManagementConfig};
 use crate::control_socket::{Call, Request};
@@ -124,6 +125,8 @@ pub(super) async fn open(config: &Config, calls: mpsc::Sender<Call>) -> Result<O
     let management = Arc::new(management);
     // What ended while no agent ran has ended before the first tunnel starts.
     management.advance_leases(Timestamp::now())?;
+    let declared: Vec<_> = config.tunnels.iter().map(|tunnel| tunnel.id.as_str()).collect();
+    management.forget_events_except(&declared)?;
     let listener = match &settings.api {
         None => None,
         Some(served) => {
@@ -194,9 +197,10 @@ impl Opened {
         &self.changed
     }
 
-    /// Serves until the process ends. The control loop gets its work through the returned channel.
-    pub(super) fn serve(self) -> Result<mpsc::Receiver<Update>, StartError> {
+    /// Serves until the process ends. The control loop gets its work through the returned channel, and hands events over to the queue.
+    pub(super) fn serve(self) -> Result<(mpsc::Receiver<Update>, EventQueue), StartError> {
         let (updates, inbox) = mpsc::channel(1);
+        let (queue, writer) = events::queue(Instant::now());
         // A thread of its own: neither a flood of requests nor a slow disk delays the control loop.
         let failed = |source| StartError::Process {
             what: "start the thread of the API",
@@ -208,12 +212,12 @@ impl Opened {
             .map_err(failed)?;
         let thread = std::thread::Builder::new().name("api".to_owned());
         thread
-            .spawn(move || runtime.block_on(self.run(updates)))
+            .spawn(move || runtime.block_on(self.run(updates, writer)))
             .map_err(failed)?;
-        Ok(inbox)
+        Ok((inbox, queue))
     }
 
-    async fn run(self, updates: mpsc::Sender<Update>) {
+    async fn run(self, updates: mpsc::Sender<Update>, events: EventWriter) {
         if let Some((listener, tls)) = self.listener {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
@@ -223,6 +227,7 @@ impl Opened {
                 Err(error) => tracing::error!(%error, "the API is not served"),
             }
         }
+        let events = tokio::spawn(events.run(Arc::clone(&self.management)));
         tokio::spawn(follow_leases(Arc::clone(&self.management)));
         tokio::spawn(record(Arc::clone(&self.management), self.live));
         tokio::spawn(delivery::run(Arc::clone(&self.management)));
@@ -232,7 +237,7 @@ impl Opened {
             self.changed.notified().await;
             match hand_over(&self.management, &updates).await {
                 Ok(()) => {}
-                Err(RoundError::Ended) => return,
+                Err(RoundError::Ended) => break,
                 Err(RoundError::Store(error)) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -243,6 +248,8 @@ impl Opened {
                 }
             }
         }
+        // The agent waits for its last events.
+        events.await.ok();
     }
 }
 

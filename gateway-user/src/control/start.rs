@@ -136,7 +136,10 @@ async fn start(
         Some(managed) => managed.serve()?,
         None => (None, None),
     };
-    let core = Core::new(EndpointConfig::new(random()?), CAPACITY, GATEWAYS, kernel);
+    let mut core = Core::new(EndpointConfig::new(random()?), CAPACITY, GATEWAYS, kernel);
+    if let Some(managed) = &managed {
+        core.record_events(managed.next_event);
+    }
     let now = Instant::now();
     let mut agent = Agent {
         core,

@@ -30,6 +30,14 @@ pub fn render(status: &Status) -> Result<String, prometheus::Error> {
     if let Some(status) = &status.alarms {
         alarms(&mut page, status);
     }
+    if let Some(lost) = status.lost_events {
+        let family = Family::counter(
+            "ipsecgw_store_events_lost_total",
+            "Changes of tunnels' timelines that the store does not have, because its queue was full or it failed.",
+            &[],
+        );
+        single(&mut page, family, lost);
+    }
     page.encode()
 }
 

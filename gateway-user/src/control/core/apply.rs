@@ -271,6 +271,9 @@ impl<F: Fabric> Core<F> {
                     self.numbers.insert(tunnel.id.clone(), slot);
                     warn(&tunnel, None);
                     let mut tunnel = Tunnel::new(now, tunnel, pairs);
+                    if self.config.is_none() {
+                        tunnel.timeline.note(now, "the agent started");
+                    }
                     tunnel.baseline = self.fabric.tunnel_counters(slot.index);
                     self.tunnels.insert(slot.index, tunnel);
                     probed.push(slot.index);
@@ -371,13 +374,12 @@ impl<F: Fabric> Core<F> {
         self.drain(now);
         self.numbers.remove(id);
         self.tunnel_slots.give_back(slot);
-        let tunnel = self.tunnels.remove(&slot.index);
-        if let Some(tunnel) = &tunnel {
-            self.end_probe(slot.index, tunnel);
-        }
-        tunnel
-            .map(|tunnel| tunnel.pairs.iter().map(|pair| pair.policy).collect())
-            .unwrap_or_default()
+        let Some(tunnel) = self.tunnels.remove(&slot.index) else {
+            return Vec::new();
+        };
+        self.end_probe(slot.index, &tunnel);
+        self.retire_timeline(id, tunnel.timeline);
+        tunnel.pairs.iter().map(|pair| pair.policy).collect()
     }
 
     /// Gives a tunnel its new pairs. Child SAs of pairs that moved or went are removed: the engine ends them too.

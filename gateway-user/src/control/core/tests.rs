@@ -15,6 +15,7 @@ use crate::control::testing::{self, Recorder, TunnelText};
 use crate::dataplane::{Counters, SaCounters, SaMark};
 use crate::status::TunnelState;
 
+mod events;
 mod managed;
 mod reload;
 mod scale;

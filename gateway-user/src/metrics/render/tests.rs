@@ -55,6 +55,7 @@ fn snapshot() -> Status {
 fn alarms_have_their_series_where_there_is_a_store() {
     let without = render(&snapshot()).unwrap();
     assert!(!without.contains("ipsecgw_alarm"), "{without}");
+    assert!(!without.contains("ipsecgw_store"), "{without}");
     let alarms = AlarmStatus {
         lasting: 2,
         waiting_notices: 3,
@@ -62,12 +63,14 @@ fn alarms_have_their_series_where_there_is_a_store() {
     };
     let page = render(&Status {
         alarms: Some(alarms),
+        lost_events: Some(5),
         ..snapshot()
     })
     .unwrap();
     for line in [
         "ipsecgw_alarms 2",
         "ipsecgw_alarm_notices_waiting 3",
+        "ipsecgw_store_events_lost_total 5",
         r#"ipsecgw_alarm_notices_total{result="delivered"} 4"#,
         r#"ipsecgw_alarm_notices_total{result="given_up"} 0"#,
     ] {

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+use gateway_management::Timestamp;
+
 use super::*;
+use crate::control::events;
 
 const TUNNELS: usize = 10_000;
 /// For each step. A step takes well below a second on an idle machine.
@@ -45,6 +48,7 @@ fn ten_thousand_tunnels_are_loaded_changed_shown_and_watched_quickly() {
     step("write");
     let config = testing::parse(&text);
     step("load");
+    core.record_events(1);
     core.apply(now, config).unwrap();
     step("apply");
     let changed = testing::parse(&text.replacen("psk = \"x\"", "psk = \"y\"", 1));
@@ -68,6 +72,19 @@ fn ten_thousand_tunnels_are_loaded_changed_shown_and_watched_quickly() {
         core.handle_dataplane(now, &acquire);
     }
     step("start a thousand");
+    for tunnel in core.tunnels.values_mut() {
+        (0..20).for_each(|line| tunnel.timeline.note(now, line.to_string()));
+    }
+    step("note twenty lines for each");
+    let (mut queue, _writer) = events::queue(now);
+    let waiting = core.waiting_events();
+    queue.hand_over(now, core.changed_events(now, Timestamp(0)));
+    step("hand events over");
+    let lost = usize::try_from(queue.lost()).unwrap();
+    assert!(
+        waiting > 20 * TUNNELS && lost == waiting - events::QUEUE,
+        "{waiting}, {lost}"
+    );
     core.farewell(now);
     step("farewell");
     for (name, took) in &steps {
