@@ -1,8 +1,9 @@
 //! Real clients of the management API, as their packages come from PyPI and npm.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStderr, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -71,7 +72,7 @@ fn interpreter(script: &str) -> Result<PathBuf> {
 
 /// Runs a client script of `tests/clients` in a namespace, with `arguments` as JSON on its input; its output is JSON too.
 ///
-/// `authority` is the file of the certificate that the client trusts.
+/// `authority` is the file of the certificate that the client trusts. Lines of progress on its error channel are passed on as they come.
 pub fn run(
     namespace: &Namespace,
     authority: &Path,
@@ -97,10 +98,30 @@ pub fn run(
     let mut input = child.stdin.take().context("the client has no input")?;
     input.write_all(arguments.to_string().as_bytes())?;
     drop(input);
+    let errors = child.stderr.take().context("the client has no error channel")?;
+    let errors = thread::spawn(move || pass_on_progress(errors));
     let output = child.wait_with_output()?;
+    let errors = errors.join().unwrap_or_default();
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        bail!("{options:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        bail!("{options:?}: {text}{errors}");
     }
     serde_json::from_str(&text).with_context(|| format!("the client printed {text}"))
+}
+
+/// Writes lines of progress to the error channel of this process, past the capture of test output: the runner kills a program that says
+/// nothing for long. The other lines are the result.
+fn pass_on_progress(errors: ChildStderr) -> String {
+    let mut rest = String::new();
+    for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        if line.starts_with("progress: ") {
+            // Whoever closed the channel does not want to know.
+            writeln!(std::io::stderr(), "{line}").ok();
+        } else {
+            rest.push_str(&line);
+            rest.push('\n');
+        }
+    }
+    rest
 }

@@ -67,7 +67,7 @@ fn write() -> Value {
                 "type": "apiKey",
                 "in": "header",
                 "name": "Authorization",
-                "description": "TC3-HMAC-SHA256 Credential=SecretId/DATE/SERVICE/tc3_request, SignedHeaders=content-type;host, Signature=...; X-TC-Timestamp and X-TC-Version come with it.",
+                "description": "TC3-HMAC-SHA256 Credential=SecretId/DATE/SERVICE/tc3_request, SignedHeaders=content-type;host, Signature=...; X-TC-Timestamp and X-TC-Version come with it; x-tc-version of an operation is its version.",
             } },
         },
         "security": [{ "TC3-HMAC-SHA256": [] }],
@@ -88,6 +88,7 @@ fn path(
     let described = json!({ "post": {
         "operationId": operation.name,
         "summary": operation.summary,
+        "x-tc-version": operation.service.version(),
         "requestBody": { "required": true, "content": content(&request.to_value()) },
         "responses": {
             "200": {
