@@ -154,6 +154,28 @@ choices! {
     }
 }
 
+choices! {
+    /// What follows a dead peer. Its SAs end in any case.
+    DpdAction {
+        /// Nothing more.
+        Clear = "clear", "clear";
+        /// The tunnel is brought up again at once, and again until it is up.
+        Restart = "restart", "restart";
+        /// The next packet brings the tunnel up again.
+        Hold = "hold", "hold";
+    }
+}
+
+impl DpdAction {
+    /// What an operation means that does not say.
+    pub fn default_of(start: Start) -> Self {
+        match start {
+            Start::Always => Self::Restart,
+            Start::Traffic | Start::Answer => Self::Clear,
+        }
+    }
+}
+
 impl DhGroup {
     /// The group's number in the IANA registry.
     pub const fn number(self) -> u16 {

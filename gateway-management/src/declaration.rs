@@ -4,21 +4,24 @@
 //! can hold is taken; the machine's own sections are passed over, so that its file can be imported as it is.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 use toml::de::DeTable;
 
 use crate::algorithms::{
-    DhGroup, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkeVersion,
+    DhGroup, DpdAction, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkeVersion,
     IpsecOptions, Start,
 };
 use crate::error::Rule;
+use crate::health::HealthCheck;
 use crate::psk::PresharedKey;
 use crate::spd::SpdRule;
 use crate::time::Timestamp;
 use crate::values;
 
 mod defense;
+mod health;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -133,6 +136,10 @@ pub struct DeclaredTunnel {
     pub ipsec: IpsecOptions,
     /// Seconds between probes of an idle peer; 0: never.
     pub dpd_seconds: u32,
+    /// What follows a dead peer.
+    pub dpd_action: DpdAction,
+    /// Its health check; a file without `[tunnel.probe]` has none.
+    pub health: Option<HealthCheck>,
     /// All its routes, each with whether it is in force; `None`: as they are.
     pub routes: Option<Vec<(Ipv4Net, bool)>>,
 }
@@ -212,11 +219,12 @@ fn customer_gateway(mut section: Reader<'_>) -> Result<DeclaredCustomerGateway, 
 fn tunnel(mut section: Reader<'_>, key_file: KeyFile<'_>) -> Result<DeclaredTunnel, Mistake> {
     let (line, id) = (section.line(), id(&mut section)?);
     let (gateway, customer) = (
-        section.text("gateway", text)?,
-        section.text("customer_gateway", text)?,
+        section.text("gateway", id_text)?,
+        section.text("customer_gateway", id_text)?,
     );
     let spd = each(section.tables("spd")?, rule)?;
-    let (ike, dpd_seconds) = ike(section.table("ike")?)?;
+    let (ike, dpd_seconds, dpd_action) = ike(section.table("ike")?)?;
+    let health = health::read(section.table("probe")?, &id)?;
     let read = DeclaredTunnel {
         line,
         name: section.text("name", text)?.unwrap_or_else(|| id.clone()),
@@ -229,6 +237,8 @@ fn tunnel(mut section: Reader<'_>, key_file: KeyFile<'_>) -> Result<DeclaredTunn
         ike,
         ipsec: ipsec(section.table("ipsec")?)?,
         dpd_seconds,
+        dpd_action,
+        health,
         routes: routes(&mut section)?,
     };
     if read.spd.is_empty() {
@@ -277,7 +287,7 @@ fn rule(mut section: Reader<'_>) -> Result<SpdRule, Mistake> {
     Ok(read)
 }
 
-fn ike(section: Option<Reader<'_>>) -> Result<(IkeOptions, u32), Mistake> {
+fn ike(section: Option<Reader<'_>>) -> Result<(IkeOptions, u32, DpdAction), Mistake> {
     let mut options = IkeOptions {
         version: IkeVersion::V1,
         mode: ExchangeMode::Main,
@@ -289,6 +299,7 @@ fn ike(section: Option<Reader<'_>>) -> Result<(IkeOptions, u32), Mistake> {
         remote_identity: Identity::OwnAddress,
     };
     let mut dpd_seconds = 30;
+    let mut dpd_action = DpdAction::Hold;
     if let Some(mut section) = section {
         let s = &mut section;
         set(
@@ -312,16 +323,14 @@ fn ike(section: Option<Reader<'_>>) -> Result<(IkeOptions, u32), Mistake> {
         set(&mut options.lifetime_seconds, s.number("lifetime_seconds")?);
         set(&mut options.local_identity, s.text("local_id", identity)?);
         set(&mut options.remote_identity, s.text("peer_id", identity)?);
+        set(&mut dpd_seconds, within(s, "dpd_seconds", 0..=3600)?);
         set(
-            &mut dpd_seconds,
-            s.number_or_word("dpd_seconds", |text| match text.parse() {
-                Ok(seconds @ 0..=3600) => Ok(seconds),
-                Ok(_) | Err(_) => Err("is a whole number from 0 to 3600".into()),
-            })?,
+            &mut dpd_action,
+            choice(s, "dpd_action", DpdAction::ALL, DpdAction::name)?,
         );
         section.finish()?;
     }
-    Ok((options, dpd_seconds))
+    Ok((options, dpd_seconds, dpd_action))
 }
 
 fn ipsec(section: Option<Reader<'_>>) -> Result<IpsecOptions, Mistake> {
@@ -361,6 +370,21 @@ fn ipsec(section: Option<Reader<'_>>) -> Result<IpsecOptions, Mistake> {
     Ok(options)
 }
 
+/// A whole number of this range.
+fn within(
+    section: &mut Reader<'_>,
+    key: &'static str,
+    range: RangeInclusive<u32>,
+) -> Result<Option<u32>, Mistake> {
+    section.number_or_word(key, |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            format!("is a whole number from {first} to {last}").into()
+        })
+    })
+}
+
 fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
@@ -368,16 +392,18 @@ fn set<T>(field: &mut T, value: Option<T>) {
 }
 
 fn id(section: &mut Reader<'_>) -> Result<String, Mistake> {
-    let id = section.text("id", |text| {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        // A number would be taken for the API's old form of an id.
-        let numeric = text.bytes().all(|octet| octet.is_ascii_digit());
-        if numeric || text.len() > 60 || !text.chars().all(legal) {
-            return Err("has 1 to 60 letters, digits, '.', '_' or '-', and is no number".into());
-        }
-        Ok(text.to_owned())
-    })?;
+    let id = section.text("id", id_text)?;
     section.required("id", id)
+}
+
+/// An id, or a reference to one. A number would be taken for the API's old form of an id, which is another in every store.
+fn id_text(text: &str) -> Result<String, Rule> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let numeric = text.bytes().all(|octet| octet.is_ascii_digit());
+    if numeric || text.len() > 60 || !text.chars().all(legal) {
+        return Err("has 1 to 60 letters, digits, '.', '_' or '-', and is no number".into());
+    }
+    Ok(text.to_owned())
 }
 
 fn text(text: &str) -> Result<String, Rule> {

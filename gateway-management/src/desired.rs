@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::algorithms::{EspEncryption, Identity, IkeVersion};
 use crate::defense::{DefensePackage, Limits};
+use crate::health::HealthCheck;
 use crate::lease::Lease;
 use crate::objects::{CustomerGateway, Route, Status, Tunnel, VpnGateway};
 use crate::psk::PresharedKey;
@@ -122,6 +123,8 @@ struct TunnelSection<'a> {
     spd: Vec<RuleSection>,
     ike: IkeSection<'a>,
     ipsec: IpsecSection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<HealthCheck>,
 }
 
 #[derive(Serialize)]
@@ -145,6 +148,7 @@ struct IkeSection<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_id: Option<IdentityText<'a>>,
     dpd_seconds: u32,
+    dpd_action: &'static str,
 }
 
 #[derive(Serialize)]
@@ -372,6 +376,7 @@ fn document(
             local_id: identity(&ike.local_identity),
             peer_id: identity(&ike.remote_identity),
             dpd_seconds: tunnel.dpd_seconds,
+            dpd_action: tunnel.dpd_action.name(),
         },
         ipsec: IpsecSection {
             encryption: ipsec.encryption.name(),
@@ -382,6 +387,7 @@ fn document(
             lifetime_seconds: ipsec.lifetime_seconds,
             lifetime_kilobytes: ipsec.lifetime_kilobytes,
         },
+        probe: tunnel.health,
     };
     to_toml(&Document { tunnel: [section] }).map(Zeroizing::new)
 }

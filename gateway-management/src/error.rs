@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use crate::objects::Role;
 use crate::store::StoreError;
@@ -73,6 +74,16 @@ pub enum Error {
         value: String,
         /// The rule, with the other range.
         rule: Rule,
+    },
+    /// Addresses of a health check that another tunnel has.
+    #[error("health check between {local} and {remote}: tunnel {owner} has these addresses")]
+    HealthCheckConflict {
+        /// Where echoes would come from.
+        local: Ipv4Addr,
+        /// Who would answer.
+        remote: Ipv4Addr,
+        /// Id of the other tunnel.
+        owner: String,
     },
     /// A name breaks the rule of names.
     #[error("name of the {kind} = {name:?}: {rule}")]

@@ -7,10 +7,11 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::algorithms::{IkeOptions, IpsecOptions, Start};
+use crate::algorithms::{DpdAction, IkeOptions, IpsecOptions, Start};
+use crate::health::HealthCheck;
 use crate::lease::Lease;
 use crate::psk::PresharedKey;
-use crate::spd::SpdRule;
+use crate::spd::{self, SpdRule};
 use crate::time::Timestamp;
 
 /// A VPN gateway.
@@ -95,10 +96,28 @@ pub struct Tunnel {
     pub ipsec: IpsecOptions,
     /// Seconds between probes of an idle peer; 0: never.
     pub dpd_seconds: u32,
+    /// What follows a dead peer.
+    pub dpd_action: DpdAction,
+    /// Its health check; `None`: it has none.
+    pub health: Option<HealthCheck>,
     /// When it was made.
     pub created: Timestamp,
     /// Why it is in an error state; empty otherwise.
     pub error: String,
+}
+
+impl Tunnel {
+    /// Pairs of ranges that are negotiated: those of the rules, and that of the health check when no rule covers it.
+    pub fn pairs(&self) -> impl Iterator<Item = (Ipv4Net, Ipv4Net)> {
+        let covers = |check: &HealthCheck| {
+            let contains = |(local, peer): (Ipv4Net, Ipv4Net)| {
+                local.contains(&check.local) && peer.contains(&check.remote)
+            };
+            spd::pairs(&self.spd).any(contains)
+        };
+        let check = self.health.as_ref().filter(|check| !covers(check));
+        spd::pairs(&self.spd).chain(check.map(HealthCheck::pair))
+    }
 }
 
 /// An entry of the VPC's route table: packets to the destination take the tunnel.

@@ -25,6 +25,7 @@ mod customer_gateways;
 mod defense;
 mod events;
 mod gateways;
+mod health;
 mod import;
 pub mod keys;
 mod leases;

@@ -246,6 +246,37 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_before_health_checks_is_upgraded_with_its_tunnels() {
+        let connection = schema::made_at(9);
+        connection
+            .execute_batch(
+                r#"INSERT INTO vpn_gateway (id, name, vpc, address, bandwidth, auto_renew, created, expires)
+                       VALUES ('vpngw-1', 'gw', 'vpc', '203.0.113.1', 5, 0, 1600000000, 1700000000);
+                   INSERT INTO customer_gateway (id, name, address, created)
+                       VALUES ('cgw-1', 'idc', '198.51.100.1', 1600000000);
+                   INSERT INTO tunnel (id, name, gateway, customer_gateway, status, revision, settings, psk, created)
+                       VALUES ('vpnx-1', 't', 1, 1, 2, 1, '{"start":"always","spd":[{"local":"10.0.0.0/24","peers":["192.168.0.0/24"]}],
+                       "ike":{"version":"ikev1","mode":"main","encryption":"3des","hash":"md5","group":"14","lifetime_seconds":86400,
+                       "local_identity":"own_address","remote_identity":{"fqdn":"idc.example"}},
+                       "ipsec":{"encryption":"aes-128","integrity":"sha1","pfs":null,"lifetime_seconds":3600,"lifetime_kilobytes":1843200},
+                       "dpd_seconds":30}', x'00', 1600000000);"#,
+            )
+            .unwrap();
+        let store = Store::prepare(connection, Vault::new(&[7; 32])).unwrap();
+        let (tunnels, revision) = store
+            .read(|rows| Ok::<_, StoreError>((rows.tunnels()?, rows.ends_revision()?)))
+            .unwrap();
+        let [tunnel] = &*tunnels else {
+            panic!("{tunnels:?}")
+        };
+        assert_eq!(
+            (tunnel.dpd_action, tunnel.health),
+            (crate::algorithms::DpdAction::Hold, None)
+        );
+        assert_eq!(revision, 1);
+    }
+
+    #[test]
     fn a_refused_change_leaves_nothing() {
         let store = Store::in_memory().unwrap();
         let before = store.read(|rows| rows.revision()).unwrap();

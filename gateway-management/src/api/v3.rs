@@ -21,6 +21,7 @@ mod connections;
 mod customer_gateways;
 mod defense;
 mod gateways;
+mod health;
 mod monitor;
 mod openapi;
 mod operations;

@@ -1,7 +1,7 @@
 //! `[[defense]]` of a file.
 
 use super::reader::Reader;
-use super::{Mistake, id, text};
+use super::{Mistake, id, id_text, text};
 use crate::defense::LimitsPatch;
 use crate::values;
 
@@ -26,7 +26,7 @@ pub(super) fn read(mut section: Reader<'_>) -> Result<DeclaredDefense, Mistake> 
         line,
         name: section.text("name", text)?.unwrap_or_else(|| id.clone()),
         id,
-        gateway: section.text("gateway", text)?,
+        gateway: section.text("gateway", id_text)?,
         limits: LimitsPatch {
             ike_rate_per_source: section.number("ike_rate_per_source")?,
             ike_rate: section.number("ike_rate")?,

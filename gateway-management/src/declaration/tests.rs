@@ -72,6 +72,30 @@ fn a_mistake_names_line_field_value_and_rule() {
             "tunnel[0].gateway: is required",
         ),
         (
+            TUNNEL.replace("gateway = \"g\"\n", "gateway = \"1\"\n"),
+            "tunnel[0].gateway = \"1\": has 1 to 60 letters",
+        ),
+        (
+            "[[defense]]\nid = \"d\"\ngateway = \"1\"\n".to_owned(),
+            "defense[0].gateway = \"1\": has 1 to 60 letters",
+        ),
+        (
+            with("[tunnel.probe]\ninterval_ms = 999"),
+            "tunnel[0].probe.interval_ms = 999: is a whole number from 1000 to 5000",
+        ),
+        (
+            with("[tunnel.probe]\nlocal = \"10.0.0.1\""),
+            "tunnel[0].probe.remote: comes with local",
+        ),
+        (
+            with("[tunnel.probe]\nremote = \"224.0.0.1\"\nlocal = \"10.0.0.1\""),
+            "tunnel[0].probe.remote = \"224.0.0.1\": is the IPv4 address of one host",
+        ),
+        (
+            with("[tunnel.ike]\ndpd_action = \"explode\""),
+            "dpd_action = \"explode\": is one of clear, restart, hold",
+        ),
+        (
             TUNNEL.replace("/24\"\npeer", "/33\"\npeer"),
             "tunnel[0].spd[0].local = \"10.0.0.0/33\": is an IPv4 range",
         ),

@@ -49,6 +49,8 @@ fn view(version: IkeVersion) -> TunnelView {
             lifetime_kilobytes: 1_843_200,
         },
         dpd_seconds: 30,
+        dpd_action: crate::algorithms::DpdAction::Hold,
+        health: None,
         created: NOW,
         error: String::new(),
     };

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::tunnels::{Effect, differences};
-use super::{Actor, Management, audit, customer_gateways, defense, gateways, leases};
+use super::{Actor, Management, audit, customer_gateways, defense, gateways, health, leases};
 use crate::declaration::{
     Declaration, DeclaredCustomerGateway, DeclaredDefense, DeclaredGateway, DeclaredTunnel,
 };
@@ -410,6 +410,8 @@ impl Run<'_> {
             ike: wanted.ike.clone(),
             ipsec: wanted.ipsec.clone(),
             dpd_seconds: wanted.dpd_seconds,
+            dpd_action: wanted.dpd_action,
+            health: wanted.health,
             created: now,
             error: String::new(),
         };
@@ -418,6 +420,7 @@ impl Run<'_> {
             self.management
                 .check_ends(rows, gateway.number, customer_gateway.number)?;
             self.management.check_spd(rows, &gateway, &new)?;
+            health::check(rows, &gateway, &new)?;
             let routes = self
                 .management
                 .plan_routes(rows, &new, wanted.routes.as_deref())?;
@@ -465,6 +468,7 @@ impl Run<'_> {
         }
         leases::refuse_isolated(&gateway, now)?;
         self.management.check_spd(rows, &gateway, &new)?;
+        health::check(rows, &gateway, &new)?;
         // The agent has not seen one that is being created: it is still that.
         if old.status != Status::Creating {
             new.status = Status::Modifying;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::algorithms::{
-    DhGroup, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkePatch, IkeVersion,
-    IpsecOptions, Start,
+    DhGroup, DpdAction, EspEncryption, ExchangeMode, Hash, Identity, IkeEncryption, IkeOptions, IkePatch,
+    IkeVersion, IpsecOptions, Start,
 };
+use crate::health::HealthPatch;
 use crate::monitor::Namespace;
 use crate::objects::{Status, TaskState};
 use crate::psk::PresharedKey;
@@ -19,6 +20,7 @@ use crate::store::{Order, Page, Resolution};
 mod defense;
 mod desired;
 mod events;
+mod health;
 mod import;
 mod leases;
 mod routes;
@@ -186,6 +188,8 @@ fn new_tunnel(name: &str, gateway: &str, customer: &str) -> NewTunnel {
             lifetime_kilobytes: 1_843_200,
         },
         dpd_seconds: 30,
+        dpd_action: DpdAction::Clear,
+        health: HealthPatch::default(),
         tags: Vec::new(),
     }
 }

@@ -1,9 +1,14 @@
 //! VPN tunnels and the tasks that change them.
 
+use std::collections::BTreeSet;
+
 use super::leases::refuse_isolated;
-use super::{Actor, Listing, LiveTunnel, Management, audit, customer_gateway, gateway, new_id, routes, tags};
-use crate::algorithms::{IkeOptions, IkePatch, IpsecOptions, IpsecPatch, Start};
+use super::{
+    Actor, Listing, LiveTunnel, Management, audit, customer_gateway, gateway, health, new_id, routes, tags,
+};
+use crate::algorithms::{DpdAction, IkeOptions, IkePatch, IpsecOptions, IpsecPatch, Start};
 use crate::error::{Error, Kind};
+use crate::health::HealthPatch;
 use crate::objects::{Role, Status, Tag, Task, Tunnel, TunnelView, VpnGateway};
 use crate::psk::PresharedKey;
 use crate::spd::{self, SpdRule};
@@ -34,6 +39,10 @@ pub struct NewTunnel {
     pub ipsec: IpsecOptions,
     /// Seconds between probes of an idle peer; 0: never.
     pub dpd_seconds: u32,
+    /// What follows a dead peer.
+    pub dpd_action: DpdAction,
+    /// Its health check; what is not said has its default.
+    pub health: HealthPatch,
     /// Its tags.
     pub tags: Vec<Tag>,
 }
@@ -55,6 +64,10 @@ pub struct TunnelChange {
     pub ipsec: IpsecPatch,
     /// Seconds between probes of an idle peer.
     pub dpd_seconds: Option<u32>,
+    /// What follows a dead peer.
+    pub dpd_action: Option<DpdAction>,
+    /// Its health check.
+    pub health: HealthPatch,
     /// Change nothing and say what the change would disturb.
     pub dry_run: bool,
 }
@@ -81,15 +94,17 @@ impl Effect {
     }
 
     pub(super) fn of(old: &Tunnel, new: &Tunnel, new_psk: bool) -> Self {
-        let same = old.ike == new.ike && old.ipsec == new.ipsec && old.dpd_seconds == new.dpd_seconds;
-        if new_psk || !same {
+        if new_psk || old.ike != new.ike || old.ipsec != new.ipsec {
             return Self::Renegotiation;
         }
-        let kept = spd::pairs(&old.spd).all(|pair| spd::pairs(&new.spd).any(|other| other == pair));
-        match (old.spd == new.spd, kept) {
-            (true, _) => Self::Nothing,
-            (false, true) => Self::NewPairs,
-            (false, false) => Self::Renegotiation,
+        let pairs = |tunnel: &Tunnel| -> BTreeSet<_> { tunnel.pairs().collect() };
+        let (before, after) = (pairs(old), pairs(new));
+        if before == after {
+            Self::Nothing
+        } else if before.is_subset(&after) {
+            Self::NewPairs
+        } else {
+            Self::Renegotiation
         }
     }
 }
@@ -144,9 +159,11 @@ impl Management {
                 });
             }
             self.check_ends(rows, gateway.number, customer_gateway.number)?;
+            let id = new_id("vpnx")?;
             let mut tunnel = Tunnel {
                 number: 0,
-                id: new_id("vpnx")?,
+                health: wanted.health.apply(&id, None)?,
+                id,
                 name,
                 gateway: gateway.number,
                 customer_gateway: customer_gateway.number,
@@ -157,10 +174,12 @@ impl Management {
                 ike: wanted.ike,
                 ipsec: wanted.ipsec,
                 dpd_seconds: wanted.dpd_seconds,
+                dpd_action: wanted.dpd_action,
                 created: now,
                 error: String::new(),
             };
             self.check_spd(rows, &gateway, &tunnel)?;
+            health::check(rows, &gateway, &tunnel)?;
             tunnel.number = rows.insert_tunnel(&tunnel, &wanted.psk)?;
             rows.put_tags(&tunnel.id, &wanted.tags)?;
             let task = rows.insert_task(&tunnel.id, now)?;
@@ -222,9 +241,12 @@ impl Management {
             new.ike = change.ike.apply(new.ike);
             new.ipsec = change.ipsec.apply(new.ipsec);
             new.dpd_seconds = change.dpd_seconds.unwrap_or(new.dpd_seconds);
+            new.dpd_action = change.dpd_action.unwrap_or(new.dpd_action);
+            new.health = change.health.apply(&new.id, new.health)?;
             new.ike.check()?;
             new.ipsec.check()?;
             self.check_spd(rows, &old.gateway, &new)?;
+            health::check(rows, &old.gateway, &new)?;
             routes::check_kept(rows, &new)?;
             let effect = Effect::of(&old.tunnel, &new, change.psk.is_some());
             let mut task = None;
@@ -495,7 +517,18 @@ impl Management {
             }
         }
         for pair in spd::pairs(&tunnel.spd) {
-            if let Some(other) = rows.tunnel_with_pair(&gateway.vpc, pair, tunnel.number)? {
+            let hosts = [pair.0, pair.1].map(|range| (range.prefix_len() == 32).then(|| range.addr()));
+            let probing = match hosts {
+                [Some(local), Some(peer)] => {
+                    rows.tunnel_probing(&gateway.vpc, (local, peer), tunnel.number)?
+                }
+                _ => None,
+            };
+            let other = match probing {
+                Some(_) => probing,
+                None => rows.tunnel_with_pair(&gateway.vpc, pair, tunnel.number)?,
+            };
+            if let Some(other) = other {
                 let rule = format!("the pair with {} belongs to the tunnel {other} already", pair.0);
                 return Err(Error::RangeConflict {
                     field: "SPD peer range",
@@ -538,7 +571,11 @@ pub(super) fn differences(old: &Tunnel, new: &Tunnel, psk: bool) -> String {
         ("start", old.start != new.start),
         ("IKE", old.ike != new.ike),
         ("IPsec", old.ipsec != new.ipsec),
-        ("DPD", old.dpd_seconds != new.dpd_seconds),
+        (
+            "DPD",
+            (old.dpd_seconds, old.dpd_action) != (new.dpd_seconds, new.dpd_action),
+        ),
+        ("health check", old.health != new.health),
     ]
     .into_iter()
     .filter(|&(_, changed)| changed)

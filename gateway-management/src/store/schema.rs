@@ -268,6 +268,10 @@ const MIGRATIONS: &[&str] = &[
     CREATE TRIGGER events_of_tunnel AFTER DELETE ON tunnel
         BEGIN DELETE FROM event WHERE tunnel = OLD.id; END;
     ",
+    // 12: health checks by their addresses.
+    "
+    CREATE INDEX tunnel_health ON tunnel (settings ->> '$.health.local', settings ->> '$.health.remote');
+    ",
 ];
 
 /// Runs the migrations that the database has not seen.
@@ -284,6 +288,17 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// A database as it was when there were `version` migrations.
+#[cfg(test)]
+pub(super) fn made_at(version: u32) -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    for migration in MIGRATIONS.iter().take(version as usize) {
+        connection.execute_batch(migration).unwrap();
+    }
+    connection.pragma_update(None, "user_version", version).unwrap();
+    connection
 }
 
 #[cfg(test)]
@@ -304,12 +319,7 @@ mod tests {
 
     #[test]
     fn an_older_store_gets_timelines_and_keeps_its_tunnels() {
-        const BEFORE: i64 = 10;
-        let mut connection = Connection::open_in_memory().unwrap();
-        for migration in MIGRATIONS.iter().take(usize::try_from(BEFORE).unwrap()) {
-            connection.execute_batch(migration).unwrap();
-        }
-        connection.pragma_update(None, "user_version", BEFORE).unwrap();
+        let mut connection = made_at(10);
         connection
             .execute_batch(
                 "INSERT INTO vpn_gateway (id, name, vpc, address, bandwidth, auto_renew, created, expires)

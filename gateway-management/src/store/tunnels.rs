@@ -1,12 +1,15 @@
 //! Rows of tunnels and of the tasks that change them.
 
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::ends::number;
 use super::{Rows, StoreError};
-use crate::algorithms::{IkeOptions, IpsecOptions, Start};
+use crate::algorithms::{DpdAction, IkeOptions, IpsecOptions, Start};
+use crate::health::HealthCheck;
 use crate::objects::{Status, Task, TaskState, Tunnel};
 use crate::psk::PresharedKey;
 use crate::spd::SpdRule;
@@ -22,6 +25,15 @@ struct Settings {
     ike: IkeOptions,
     ipsec: IpsecOptions,
     dpd_seconds: u32,
+    /// Tunnels of before did what is `hold`.
+    #[serde(default = "hold")]
+    dpd_action: DpdAction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health: Option<HealthCheck>,
+}
+
+const fn hold() -> DpdAction {
+    DpdAction::Hold
 }
 
 /// Which tunnels a list has; what is `None` filters nothing.
@@ -155,6 +167,22 @@ impl Rows<'_> {
              AND tunnel.gateway IN (SELECT number FROM vpn_gateway WHERE vpc = ?4) LIMIT 1",
         )?;
         let arguments = params![pair.0.to_string(), pair.1.to_string(), except, vpc];
+        let found = statement.query_row(arguments, |row| row.get(0));
+        Ok(found.optional()?)
+    }
+
+    /// Another tunnel of the VPC whose health check is between these addresses.
+    pub fn tunnel_probing(
+        &self,
+        vpc: &str,
+        addresses: (Ipv4Addr, Ipv4Addr),
+        except: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id FROM tunnel WHERE settings ->> '$.health.local' = ?1 AND settings ->> '$.health.remote' = ?2
+             AND number <> ?3 AND gateway IN (SELECT number FROM vpn_gateway WHERE vpc = ?4) LIMIT 1",
+        )?;
+        let arguments = params![addresses.0.to_string(), addresses.1.to_string(), except, vpc];
         let found = statement.query_row(arguments, |row| row.get(0));
         Ok(found.optional()?)
     }
@@ -349,6 +377,8 @@ fn settings(tunnel: &Tunnel) -> Result<String, StoreError> {
         ike: tunnel.ike.clone(),
         ipsec: tunnel.ipsec.clone(),
         dpd_seconds: tunnel.dpd_seconds,
+        dpd_action: tunnel.dpd_action,
+        health: tunnel.health,
     };
     serde_json::to_string(&settings)
         .map_err(|_never| StoreError::Damaged("the settings of a tunnel cannot be written"))
@@ -362,6 +392,8 @@ fn tunnel(row: &Row<'_>) -> rusqlite::Result<Tunnel> {
         ike,
         ipsec,
         dpd_seconds,
+        dpd_action,
+        health,
     } = serde_json::from_str(&text).map_err(|error| damaged(7, Box::new(error)))?;
     let status: i64 = row.get(5)?;
     Ok(Tunnel {
@@ -377,6 +409,8 @@ fn tunnel(row: &Row<'_>) -> rusqlite::Result<Tunnel> {
         ike,
         ipsec,
         dpd_seconds,
+        dpd_action,
+        health,
         created: Timestamp(row.get(8)?),
         error: row.get(9)?,
     })

@@ -9,6 +9,7 @@ use crate::control_socket::{Request, Response};
 
 mod arguments;
 mod defense;
+mod health;
 mod routes;
 mod show;
 mod tunnel;

@@ -54,6 +54,7 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let (code, name) = match &error {
             Error::Invalid { .. } => (4000, "InvalidParameter".to_owned()),
+            Error::HealthCheckConflict { .. } => (4000, "InvalidParameter".to_owned()),
             Error::RangeConflict { .. } => (4000, "InvalidSpdAcl.Conflict".to_owned()),
             Error::InvalidName { kind, .. } => (4000, format!("Invalid{}Name", noun(*kind))),
             // The document knows no other code for a customer gateway's name that is taken.

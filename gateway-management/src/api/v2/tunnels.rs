@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::Context;
 use super::options::{ike_defaults, ike_json, ike_patch, ipsec_defaults, ipsec_json, ipsec_patch, spd};
 use super::refusal::Refusal;
-use crate::algorithms::Start;
+use crate::algorithms::{DpdAction, Start};
 use crate::download::{self, Device};
+use crate::health::HealthPatch;
 use crate::objects::{Role, TunnelView};
 use crate::psk::PresharedKey;
 use crate::service::{Changed, NewTunnel, TunnelChange, TunnelQuery};
@@ -27,6 +28,7 @@ pub(super) fn add(context: &Context<'_>) -> Result<Value, Refusal> {
         .text("negotiationType")
         .map(|text| Start::from_wire("negotiationType", text))
         .transpose()?;
+    let start = start.unwrap_or(Start::Traffic);
     let wanted = NewTunnel {
         name: parameters.required("vpnConnName")?.to_owned(),
         vpc: Some(vpc.id.clone()),
@@ -40,10 +42,12 @@ pub(super) fn add(context: &Context<'_>) -> Result<Value, Refusal> {
                 "spdAcl or userGwCidrBlock.n is required",
             )
         })?,
-        start: start.unwrap_or(Start::Traffic),
+        start,
         ike: ike_patch(parameters)?.apply(ike_defaults()),
         ipsec: ipsec_patch(parameters)?.apply(ipsec_defaults()),
         dpd_seconds: DPD_SECONDS,
+        dpd_action: DpdAction::default_of(start),
+        health: HealthPatch::default(),
         tags: Vec::new(),
     };
     let made = context
@@ -80,6 +84,8 @@ pub(super) fn modify(context: &Context<'_>) -> Result<Value, Refusal> {
         ike: ike_patch(parameters)?,
         ipsec: ipsec_patch(parameters)?,
         dpd_seconds: None,
+        dpd_action: None,
+        health: HealthPatch::default(),
         dry_run: parameters.flag("dryRun")?.unwrap_or(false),
     };
     let changed = context

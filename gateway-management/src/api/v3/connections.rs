@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::health::{self, HealthCheckConfig};
 use super::options::{self, IkeOptions, IpsecOptions, SpdRule};
 use super::refusal::Refusal;
 use super::wire::{self, Done, Filter, Filters, Number, Tag};
-use crate::algorithms::Start;
+use crate::algorithms::{DpdAction, Start};
 use crate::download::{self, Device};
 use crate::objects::{Role, Status, TunnelView};
 use crate::psk::PresharedKey;
@@ -43,8 +44,16 @@ pub(super) struct CreateVpnConnection {
     dpd_enable: Option<Number>,
     /// Seconds between probes, 30 unless given.
     dpd_timeout: Option<Number>,
-    /// `clear` or `restart`. What follows a dead peer is up to `NegotiationType`.
+    /// What follows a dead peer: `clear`: nothing more; `restart`: the tunnel is brought up again, the default of `active` ones;
+    /// `hold`: the next packet brings it up.
     dpd_action: Option<String>,
+    /// Whether ICMP echoes through the tunnel tell of its health.
+    enable_health_check: Option<bool>,
+    /// Where echoes come from. Comes with `HealthCheckRemoteIp`; without both two addresses of 169.254.128.0/17.
+    health_check_local_ip: Option<String>,
+    /// Who answers.
+    health_check_remote_ip: Option<String>,
+    health_check_config: Option<HealthCheckConfig>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -71,8 +80,15 @@ pub(super) struct ModifyVpnConnectionAttribute {
     dpd_enable: Option<Number>,
     /// Seconds between probes, 30 unless given.
     dpd_timeout: Option<Number>,
-    /// `clear` or `restart`. What follows a dead peer is up to `NegotiationType`.
+    /// What follows a dead peer: `clear`, `restart` or `hold`.
     dpd_action: Option<String>,
+    /// Whether ICMP echoes through the tunnel tell of its health.
+    enable_health_check: Option<bool>,
+    /// Where echoes come from. Comes with `HealthCheckRemoteIp`; without both two addresses of 169.254.128.0/17.
+    health_check_local_ip: Option<String>,
+    /// Who answers.
+    health_check_remote_ip: Option<String>,
+    health_check_config: Option<HealthCheckConfig>,
     /// Change nothing and say what the change would disturb.
     #[serde(default)]
     dry_run: bool,
@@ -161,7 +177,8 @@ struct VpnConnection {
     ike: IkeOptions,
     #[serde(rename = "IPSECOptionsSpecification")]
     ipsec: IpsecOptions,
-    enable_health_check: bool,
+    #[serde(flatten)]
+    health_check: health::Shown,
     dpd_enable: u8,
     dpd_timeout: String,
     dpd_action: &'static str,
@@ -183,11 +200,14 @@ pub(super) fn create(context: &Context<'_>, request: CreateVpnConnection) -> Res
             ));
         }
     }
-    let dpd = dpd(
-        request.dpd_enable,
-        request.dpd_timeout,
-        request.dpd_action.as_deref(),
-    )?;
+    let dpd = dpd(request.dpd_enable, request.dpd_timeout)?;
+    let start = start(request.negotiation_type)?.unwrap_or(Start::Always);
+    let health = health::Fields {
+        enable: request.enable_health_check,
+        local: request.health_check_local_ip,
+        remote: request.health_check_remote_ip,
+        config: request.health_check_config,
+    };
     let wanted = NewTunnel {
         name: request.vpn_connection_name,
         vpc: wire::given(request.vpc_id),
@@ -195,7 +215,7 @@ pub(super) fn create(context: &Context<'_>, request: CreateVpnConnection) -> Res
         customer_gateway: request.customer_gateway_id,
         psk: PresharedKey::parse(&request.pre_share_key)?,
         spd: options::spd(&request.security_policy_databases)?,
-        start: start(request.negotiation_type)?.unwrap_or(Start::Always),
+        start,
         ike: request
             .ike
             .unwrap_or_default()
@@ -207,6 +227,8 @@ pub(super) fn create(context: &Context<'_>, request: CreateVpnConnection) -> Res
             .patch()?
             .apply(options::IPSEC_DEFAULTS),
         dpd_seconds: dpd.unwrap_or(0),
+        dpd_action: dpd_action(request.dpd_action)?.unwrap_or_else(|| DpdAction::default_of(start)),
+        health: health.patch()?,
         tags: wire::tags(request.tags),
     };
     let made = context
@@ -224,6 +246,12 @@ pub(super) fn modify(
     if request.dpd_enable.is_none() && request.dpd_timeout.is_some() {
         return Err(Refusal::field("DpdTimeout", "comes with DpdEnable"));
     }
+    let health = health::Fields {
+        enable: request.enable_health_check,
+        local: request.health_check_local_ip,
+        remote: request.health_check_remote_ip,
+        config: request.health_check_config,
+    };
     let spd = request.security_policy_databases;
     let psk = wire::given(request.pre_share_key).filter(|key| key != MASKED);
     let change = TunnelChange {
@@ -233,11 +261,9 @@ pub(super) fn modify(
         start: start(request.negotiation_type)?,
         ike: request.ike.unwrap_or_default().patch()?,
         ipsec: request.ipsec.unwrap_or_default().patch()?,
-        dpd_seconds: dpd(
-            request.dpd_enable,
-            request.dpd_timeout,
-            request.dpd_action.as_deref(),
-        )?,
+        dpd_seconds: dpd(request.dpd_enable, request.dpd_timeout)?,
+        dpd_action: dpd_action(request.dpd_action)?,
+        health: health.patch()?,
         dry_run: request.dry_run,
     };
     let query = query(request.vpn_connection_id, None);
@@ -337,15 +363,15 @@ fn start(text: Option<String>) -> Result<Option<Start>, Refusal> {
         .transpose()?)
 }
 
+fn dpd_action(text: Option<String>) -> Result<Option<DpdAction>, Refusal> {
+    let text = wire::given(text);
+    Ok(text
+        .map(|text| DpdAction::from_wire("DpdAction", &text))
+        .transpose()?)
+}
+
 /// Seconds between probes of an idle peer; `None` when the request does not say.
-fn dpd(
-    enable: Option<Number>,
-    timeout: Option<Number>,
-    action: Option<&str>,
-) -> Result<Option<u32>, Refusal> {
-    if !matches!(action, None | Some("" | "clear" | "restart")) {
-        return Err(Refusal::field("DpdAction", "is clear or restart"));
-    }
+fn dpd(enable: Option<Number>, timeout: Option<Number>) -> Result<Option<u32>, Refusal> {
     let seconds = timeout.map(|number| number.0);
     if seconds.is_some_and(|seconds| !(1..=3600).contains(&seconds)) {
         return Err(Refusal::field("DpdTimeout", "is 1 to 3600 seconds"));
@@ -369,7 +395,8 @@ fn to_wire(context: &Context<'_>, views: Vec<TunnelView>) -> Result<Vec<VpnConne
             customer_gateway,
             psk,
         } = view;
-        let up = context.management.live(&tunnel.id).is_some_and(|live| live.up);
+        let live = context.management.live(&tunnel.id);
+        let up = live.is_some_and(|live| live.up);
         let weak = tunnel.ike.weaknesses().into_iter();
         VpnConnection {
             vpc_id: gateway.vpc,
@@ -389,14 +416,10 @@ fn to_wire(context: &Context<'_>, views: Vec<TunnelView>) -> Result<Vec<VpnConne
             security_policy_database_set: tunnel.spd.iter().map(SpdRule::of).collect(),
             ike,
             ipsec,
-            enable_health_check: false,
+            health_check: health::Shown::of(tunnel.health.as_ref(), live.and_then(|live| live.health)),
             dpd_enable: u8::from(tunnel.dpd_seconds > 0),
             dpd_timeout: tunnel.dpd_seconds.to_string(),
-            dpd_action: if tunnel.start == Start::Always {
-                "restart"
-            } else {
-                "clear"
-            },
+            dpd_action: tunnel.dpd_action.wire(),
             negotiation_type: tunnel.start.wire(),
             tag_set: wire::tag_set(tags.remove(&tunnel.id)),
             weaknesses: weak.chain(tunnel.ipsec.weaknesses()).collect(),

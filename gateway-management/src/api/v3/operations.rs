@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::refusal::Refusal;
 use super::{
-    Context, alarms, audit, connections, customer_gateways, defense, gateways, monitor, prices, routes, tags,
+    Context, alarms, audit, connections, customer_gateways, defense, gateways, health, monitor, prices,
+    routes, tags,
 };
 
 /// Which of the provider's services an operation belongs to; each has its own version.
@@ -94,6 +95,7 @@ operations! {
     Vpc Read DescribeVpnConnections "Lists tunnels." => connections::describe;
     Vpc Write ModifyVpnConnectionAttribute "Changes a tunnel, or says what a change would disturb." => connections::modify;
     Vpc Write ResetVpnConnection "Ends the SAs of a tunnel and negotiates new ones." => connections::reset;
+    Vpc Read GenerateVpnConnectionDefaultHealthCheckIp "Says which addresses a health check may use." => health::generate;
     Vpc Write CreateVpnGatewayRoutes "Makes routes to tunnels of a VPN gateway." => routes::create;
     Vpc Write DeleteVpnGatewayRoutes "Removes routes of a VPN gateway." => routes::delete;
     Vpc Read DescribeVpnGatewayRoutes "Lists routes of a VPN gateway." => routes::describe;

@@ -54,6 +54,7 @@ impl From<Error> for Refusal {
         let code = match &error {
             Error::Invalid { .. } | Error::InvalidName { .. } => "InvalidParameterValue",
             Error::RangeConflict { .. } => "InvalidParameterValue.VpnConnSpdCidrConflict",
+            Error::HealthCheckConflict { .. } => "InvalidParameterValue.VpnConnHealthCheckIpConflict",
             Error::NameInUse { .. } | Error::AddressInUse { .. } => "InvalidParameterValue.Duplicate",
             Error::RouteDuplicate { .. } => "InvalidParameterValue.VpnGatewayRouteDuplicate",
             Error::NotFound {

@@ -11,6 +11,7 @@ use crate::service::keys::create_key;
 use crate::site::{Quotas, Vpc};
 use crate::{Agent, LiveTunnel, Site, Store};
 
+mod health;
 mod routes;
 
 const NOW: Timestamp = Timestamp(1_600_000_000);
@@ -51,6 +52,10 @@ struct Draft<'a> {
 
 impl World {
     fn new() -> Self {
+        Self::with_agent(Arc::new(Up))
+    }
+
+    fn with_agent(agent: Arc<dyn Agent>) -> Self {
         let store = Store::in_memory().unwrap();
         let key = |role| {
             let key = create_key(&store, NOW, &Actor::local(), role, "").unwrap();
@@ -69,7 +74,7 @@ impl World {
             prices: PriceBook::default(),
         };
         Self {
-            management: Management::new(store, site, Arc::new(Up)),
+            management: Management::new(store, site, agent),
             replay: Mutex::new(Replay::new(NOW.plus_seconds(-60))),
             admin,
             reader,
@@ -401,6 +406,16 @@ fn each_wrong_field_is_refused_by_its_name() {
             with("DpdAction", json!("explode")),
             "InvalidParameterValue",
             "DpdAction",
+        ),
+        (
+            with("HealthCheckLocalIp", json!("169.254.200.2")),
+            "InvalidParameterValue",
+            "HealthCheckRemoteIp",
+        ),
+        (
+            with("HealthCheckConfig", json!({ "ProbeType": "TCP" })),
+            "InvalidParameterValue",
+            "ProbeType",
         ),
         (
             with("DpdTimeout", json!("soon")),

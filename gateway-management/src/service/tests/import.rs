@@ -253,6 +253,12 @@ fn any_tunnel(name: String, gateway: &str, customer: &str, number: usize, seed: 
             lifetime_kilobytes: 2560 + u32::try_from(seed >> 16 & 0xffff).unwrap(),
         },
         dpd_seconds: u32::try_from(seed >> 40 & 0x3ff).unwrap(),
+        dpd_action: pick(DpdAction::ALL, seed, 52),
+        health: HealthPatch {
+            enabled: Some(seed >> 54 & 1 == 1),
+            threshold: Some(3 + u32::try_from(seed >> 55 & 3).unwrap()),
+            ..HealthPatch::default()
+        },
         ..new_tunnel("", gateway, customer)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
+use super::health::HealthSettings;
 use crate::cli::arguments::AgentSocket;
 
 /// What to do with VPN gateways.
@@ -203,9 +204,8 @@ pub(in crate::cli) struct TunnelSettings {
     /// always: bring it up and keep it up; traffic: when the first packet comes; answer: when the peer asks
     #[arg(long, value_enum)]
     pub(super) start: Option<Start>,
-    /// Seconds between probes of an idle peer, 0: none
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) dpd: Option<u32>,
+    #[command(flatten)]
+    pub(super) health: HealthSettings,
     /// ikev1 or ikev2
     #[arg(long, value_name = "VERSION")]
     pub(super) ike_version: Option<String>,

@@ -121,7 +121,7 @@ fn the_quick_start_works_from_the_command_line() {
          --spd 10.0.0.0/24=192.168.0.0/24,192.168.1.0/24 --start traffic --ike-version ikev2 --ike-encryption aes-256 \
          --ike-authentication sha2-256 --dh-group group14 --ike-lifetime 3600 --local-fqdn gw.example.org \
          --esp-encryption aes-256 --esp-authentication sha2-256 --pfs dh-group14 --esp-lifetime 1800 \
-         --esp-lifetime-kilobytes 4000 --dpd 20"
+         --esp-lifetime-kilobytes 4000 --dpd 20 --dpd-action restart --health-check on --health-check-threshold 5"
     ));
     let tunnel = made["VpnConnection"]["VpnConnectionId"]
         .as_str()
@@ -137,6 +137,8 @@ fn the_quick_start_works_from_the_command_line() {
         "192.168.1.0/24"
     );
     assert_eq!(shown["DpdTimeout"], "20");
+    assert_eq!(shown["DpdAction"], "restart");
+    assert_eq!(shown["HealthCheckConfig"]["ProbeThreshold"], 5);
     assert_eq!(
         shown["IKEOptionsSpecification"]["LocalFqdnName"],
         "gw.example.org"
@@ -148,7 +150,9 @@ fn the_quick_start_works_from_the_command_line() {
     assert_eq!(effect["Effect"], "renegotiation");
     let same = at.ok(&format!("tunnels show {tunnel}"));
     assert_eq!(same["VpnConnectionSet"][0]["VpnConnectionName"], "first");
-    at.ok(&format!("tunnels modify {tunnel} --name second --dpd 0"));
+    at.ok(&format!(
+        "tunnels modify {tunnel} --name second --dpd 0 --health-check-addresses 10.0.0.1,192.168.0.1"
+    ));
     at.settle();
     at.ok(&format!(
         "gateways modify {gateway} --name core --bandwidth 200 --renewal manual"
@@ -156,6 +160,10 @@ fn the_quick_start_works_from_the_command_line() {
     at.ok(&format!("gateways renew {gateway} --months 2"));
     at.ok(&format!("customer-gateways modify {customer} --name centre"));
     at.ok("customer-gateways vendors");
+    let shown = at.ok(&format!("tunnels show {tunnel}"));
+    assert_eq!(shown["VpnConnectionSet"][0]["HealthCheckRemoteIp"], "192.168.0.1");
+    let refusal = at.refused(&format!("tunnels modify {tunnel} --health-check-timeout 9"));
+    assert!(refusal.contains("timeout"), "{refusal}");
     at.ok(&format!("tunnels reset {tunnel}"));
     let listed = at.ok(&format!("tunnels list --filter vpn-gateway-id={gateway}"));
     assert_eq!(listed["TotalCount"], 1);

@@ -32,12 +32,7 @@ pub(super) fn body(settings: &TunnelSettings) -> Result<Map<String, Value>, Exit
     if let Some(start) = settings.start {
         body.insert("NegotiationType".into(), start.wire().into());
     }
-    if let Some(seconds) = settings.dpd {
-        body.insert("DpdEnable".into(), u8::from(seconds > 0).into());
-        if seconds > 0 {
-            body.insert("DpdTimeout".into(), seconds.to_string().into());
-        }
-    }
+    settings.health.write(&mut body);
     let ike = given([
         ("IKEVersion", text(&settings.ike_version)),
         ("ExchangeMode", text(&settings.ike_mode)),
