@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use crate::excerpt::clip;
 use crate::objects::Role;
 use crate::store::StoreError;
 
@@ -184,7 +185,7 @@ impl Error {
     pub(crate) fn invalid(field: &'static str, value: impl fmt::Display, rule: impl Into<Rule>) -> Self {
         Self::Invalid {
             field,
-            value: clip(value.to_string()),
+            value: clip(value.to_string(), SHOWN),
             rule: rule.into(),
         }
     }
@@ -193,19 +194,10 @@ impl Error {
     pub(crate) fn not_found(kind: Kind, id: impl fmt::Display) -> Self {
         Self::NotFound {
             kind,
-            id: clip(id.to_string()),
+            id: clip(id.to_string(), SHOWN),
         }
     }
 }
 
 /// Longest part of a value that a message repeats, in characters.
 const SHOWN: usize = 80;
-
-/// A refusal repeats the caller's value, but not a megabyte of it.
-fn clip(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-        text.truncate(end);
-        text.push_str("...");
-    }
-    text
-}

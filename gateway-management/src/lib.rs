@@ -21,6 +21,7 @@ pub mod defense;
 pub mod desired;
 pub mod download;
 pub mod error;
+pub mod excerpt;
 pub mod health;
 pub mod lease;
 pub mod monitor;

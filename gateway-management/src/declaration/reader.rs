@@ -5,9 +5,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Mistake;
 use crate::error::Rule;
-
-/// Longest part of a value that a message repeats, in characters.
-const SHOWN: usize = 60;
+use crate::excerpt;
 
 /// Where the lines of a file begin.
 pub(super) struct Lines {
@@ -218,7 +216,7 @@ impl<'d> Reader<'d> {
             return Ok(());
         };
         let rule = format!("the store has no such setting; it has {}", self.known.join(", "));
-        let name = clip(key.get_ref().escape_debug().to_string());
+        let name = excerpt::key(key.get_ref());
         Err(Mistake {
             line: self.lines.at(key.span().start),
             ..self.mistake(&name, Some(value), rule)
@@ -236,7 +234,9 @@ impl<'d> Reader<'d> {
                 .lines
                 .at(value.map_or(self.start, |value| value.span().start)),
             field: self.field(key),
-            value: value.map(|value| shown(value.get_ref())).unwrap_or_default(),
+            value: value
+                .map(|value| excerpt::value(value.get_ref()))
+                .unwrap_or_default(),
             rule: rule.into(),
         }
     }
@@ -263,24 +263,4 @@ impl<'d> Reader<'d> {
             format!("{}.{key}", self.path)
         }
     }
-}
-
-/// The value as it stands in a message: escaped, so that a file cannot paint on the operator's terminal, and short.
-fn shown(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => clip(format!("{text:?}")),
-        DeValue::Integer(integer) => clip(integer.to_string()),
-        DeValue::Float(float) => clip(float.to_string()),
-        DeValue::Boolean(flag) => flag.to_string(),
-        DeValue::Datetime(when) => when.to_string(),
-        DeValue::Array(_) | DeValue::Table(_) => String::new(),
-    }
-}
-
-fn clip(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-        text.truncate(end);
-        text.push_str("...");
-    }
-    text
 }

@@ -2,13 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use gateway_management::excerpt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{At, Log, MistakeKind, Place, Rule};
-
-/// Longest part of a value that a message repeats.
-const SHOWN: usize = 60;
 
 /// A table of the document that is being read.
 ///
@@ -126,7 +124,7 @@ impl<'d> Section<'d> {
                 Place {
                     offset: item.span().start,
                     field,
-                    shown: shown(item),
+                    shown: excerpt::value(item.get_ref()),
                 },
                 &parse,
             )
@@ -250,7 +248,7 @@ impl<'d> Section<'d> {
             |value| Place {
                 offset: value.span().start,
                 field: self.path(key),
-                shown: shown(value),
+                shown: excerpt::value(value.get_ref()),
             },
         )
     }
@@ -278,11 +276,11 @@ impl<'d> Section<'d> {
             .iter()
             .filter(|(key, _)| !self.known.contains(&key.get_ref().as_ref()))
         {
-            let field = self.path(&clip(key.get_ref().escape_debug().to_string()));
+            let field = self.path(&excerpt::key(key.get_ref()));
             let place = Place {
                 offset: key.span().start,
                 field,
-                shown: shown(value),
+                shown: excerpt::value(value.get_ref()),
             };
             let known = self.known.join(", ");
             self.log
@@ -298,7 +296,7 @@ impl<'d> Section<'d> {
             Place {
                 offset: value.span().start,
                 field: self.path(key),
-                shown: shown(value),
+                shown: excerpt::value(value.get_ref()),
             },
         ))
     }
@@ -355,24 +353,4 @@ fn parse_text<T>(
 fn whole_number(value: &DeValue<'_>) -> Option<u64> {
     let integer = value.as_integer()?;
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-/// The value as it stands in a message: escaped, so that a file cannot paint on the operator's terminal, and short.
-fn shown(value: &Spanned<DeValue<'_>>) -> String {
-    match value.get_ref() {
-        DeValue::String(text) => clip(format!("{text:?}")),
-        DeValue::Integer(integer) => clip(integer.to_string()),
-        DeValue::Float(float) => clip(float.to_string()),
-        DeValue::Boolean(flag) => flag.to_string(),
-        DeValue::Datetime(when) => when.to_string(),
-        DeValue::Array(_) | DeValue::Table(_) => String::new(),
-    }
-}
-
-fn clip(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(SHOWN) {
-        text.truncate(end);
-        text.push_str("...");
-    }
-    text
 }
