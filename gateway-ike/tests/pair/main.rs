@@ -13,6 +13,7 @@ mod life;
 mod net;
 mod node;
 mod rekey;
+mod renewals_v1;
 mod repeats;
 mod setup;
 mod simulation;

@@ -111,6 +111,8 @@ pub(crate) struct Pair {
     pub(crate) filter: Option<Filter>,
     /// Datagrams of A and B so far, with their times.
     pub(crate) sent: Vec<(Duration, End, Vec<u8>)>,
+    /// Source and destination of each, as its receiver sees them.
+    paths: Vec<(SocketAddrV4, SocketAddrV4)>,
     pub(crate) keepalives: usize,
     counts: [usize; 2],
     rng: SeededRandom,
@@ -158,6 +160,7 @@ impl Pair {
             weather: Weather::FAIR,
             filter: None,
             sent: Vec::new(),
+            paths: Vec::new(),
             keepalives: 0,
             counts: [0; 2],
             rng: SeededRandom::new(seed(3)),
@@ -296,6 +299,9 @@ impl Pair {
             Fate::Duplicate => 2,
         };
         let (source, destination) = self.translate(from, local, peer);
+        if matches!(cargo, Cargo::Ike(_)) {
+            self.paths.push((source, destination));
+        }
         for _ in 0..copies {
             let esp = usize::from(matches!(cargo, Cargo::Esp(_)));
             self.sent_esp += esp;
@@ -337,6 +343,15 @@ impl Pair {
                 (local, SocketAddrV4::new(A_INSIDE, port))
             }
         }
+    }
+
+    /// A copy of a datagram arrives where the datagram did.
+    pub(crate) fn replay(&mut self, number: usize) {
+        let (_, from, octets) = self.sent[number].clone();
+        let (source, destination) = self.paths[number];
+        self.with(from.other(), |endpoint, now| {
+            endpoint.handle_datagram(now, destination, source, &octets)
+        });
     }
 
     /// One ESP packet from `from` for the pair, if there is an SA to seal with.

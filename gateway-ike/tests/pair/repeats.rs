@@ -3,14 +3,13 @@
 //! However it goes, both ends come to hold the same SAs, as many as without, and nothing half done.
 
 use std::cell::Cell;
-use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Duration;
 
 use gateway_ike::config::{IkeProposal, PairIndex, Phase1Mode};
 use gateway_ike::crypto::{DhGroup, Encryption, Hash};
 
-use crate::net::{A, B, End, FIRST, Fate, Pair, TUNNEL};
+use crate::net::{End, FIRST, Fate, Pair, TUNNEL};
 use crate::setup::{Setup, ike};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -94,7 +93,7 @@ const fn when_up(name: &'static str, setup: fn() -> Setup, act: fn(&mut Pair), c
     }
 }
 
-const V1: [Row; 7] = [
+const V1: [Row; 10] = [
     from_nothing("main mode", Setup::new),
     from_nothing("aggressive mode", aggressive),
     when_up("quick mode, another pair", Setup::new, NEW_CHILD, 2),
@@ -118,6 +117,18 @@ const V1: [Row; 7] = [
             1,
         )
     },
+    Row {
+        // Likewise. Signs of life are what proves the new IKE SA to its initiator.
+        patience: Duration::from_secs(400),
+        ..when_up(
+            "aggressive mode, renewal",
+            || watched(aggressive()).both(|side| side.ike_lifetime = 300 * SECOND),
+            REKEY_IKE,
+            1,
+        )
+    },
+    from_nothing("main mode behind a NAT", || Setup::new().behind_nat()),
+    from_nothing("aggressive mode behind a NAT", || aggressive().behind_nat()),
     when_up("dead peer detection", || watched(Setup::new()), WAIT, 1),
     Row {
         // Nobody answers a Delete. `life` tells what becomes of an end that misses one.
@@ -126,8 +137,9 @@ const V1: [Row; 7] = [
     },
 ];
 
-const V2: [Row; 8] = [
+const V2: [Row; 10] = [
     from_nothing("IKE_SA_INIT, IKE_AUTH", Setup::v2),
+    from_nothing("IKE_SA_INIT, IKE_AUTH behind a NAT", || Setup::v2().behind_nat()),
     from_nothing("cookie", cookies),
     from_nothing("IKE_INTERMEDIATE", intermediate),
     when_up("CREATE_CHILD_SA, another pair", Setup::v2, NEW_CHILD, 2),
@@ -138,6 +150,12 @@ const V2: [Row; 8] = [
         1,
     ),
     when_up("CREATE_CHILD_SA, renewal of the IKE SA", Setup::v2, REKEY_IKE, 1),
+    when_up(
+        "CREATE_CHILD_SA, renewal of the IKE SA behind a NAT",
+        || Setup::v2().behind_nat(),
+        REKEY_IKE,
+        1,
+    ),
     when_up("INFORMATIONAL, liveness", || watched(Setup::v2()), WAIT, 1),
     when_up("INFORMATIONAL, delete", Setup::v2, TERMINATE, 0),
 ];
@@ -163,7 +181,7 @@ impl Row {
     }
 
     /// Runs the exchanges; message `number` meets `fate`.
-    fn run(&self, number: usize, fate: Fate) -> (Pair, Vec<u8>) {
+    fn run(&self, number: usize, fate: Fate) -> (Pair, usize) {
         let mut pair = self.begin();
         let before = pair.sent.len();
         let left = Rc::new(Cell::new(number));
@@ -179,8 +197,7 @@ impl Row {
         }));
         (self.act)(&mut pair);
         pair.run_for(self.span);
-        let message = pair.sent[before + number].2.clone();
-        (pair, message)
+        (pair, before + number)
     }
 
     /// Waits until both ends hold what they should and no more.
@@ -235,18 +252,6 @@ impl Row {
     }
 }
 
-/// A copy of a message of `from` arrives.
-fn replay(pair: &mut Pair, from: End, octets: &[u8]) {
-    let (a, b) = (SocketAddrV4::new(A, 500), SocketAddrV4::new(B, 500));
-    let (to, local, peer) = match from {
-        End::A => (End::B, b, a),
-        End::B => (End::A, a, b),
-    };
-    pair.with(to, |endpoint, now| {
-        endpoint.handle_datagram(now, local, peer, octets)
-    });
-}
-
 #[track_caller]
 fn check(rows: &[Row]) {
     for row in rows {
@@ -269,7 +274,7 @@ fn check(rows: &[Row]) {
             row.settles(&mut pair, &format!("message {number} of {from:?}"));
             let installed = |pair: &Pair| pair.a.installed.keys().copied().collect::<Vec<_>>();
             let before = installed(&pair);
-            replay(&mut pair, from, &message);
+            pair.replay(message);
             pair.run_for(SECOND);
             row.settles(&mut pair, &format!("message {number} of {from:?} again later"));
             assert_eq!(installed(&pair), before, "{}, message {number}", row.name);
