@@ -102,6 +102,11 @@ impl HealthCheck {
         Ok(())
     }
 
+    /// Local and remote address.
+    pub const fn addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
+        (self.local, self.remote)
+    }
+
     /// The addresses as a pair of ranges.
     pub fn pair(&self) -> (Ipv4Net, Ipv4Net) {
         (self.local.into(), self.remote.into())

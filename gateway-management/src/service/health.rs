@@ -1,8 +1,10 @@
 //! Health checks of tunnels.
 
+use std::net::Ipv4Addr;
+
 use super::{Management, gateway};
 use crate::error::Error;
-use crate::health::{self, HealthCheck};
+use crate::health::{self, HealthCheck, HealthPatch};
 use crate::objects::{Tunnel, VpnGateway};
 use crate::store::{Rows, StoreError, random};
 
@@ -10,28 +12,43 @@ use crate::store::{Rows, StoreError, random};
 const TRIES: u32 = 1000;
 
 impl Management {
-    /// Addresses for the health check of a tunnel of this gateway, which no tunnel of its VPC has.
+    /// Addresses for the health check of a tunnel of this gateway, local and remote, which no tunnel of its VPC has.
     ///
     /// # Errors
     /// [`Error`]: no such gateway, no such addresses left.
-    pub fn free_health_addresses(&self, id: &str) -> Result<HealthCheck, Error> {
-        self.store.read(|rows| {
-            let gateway = gateway(rows, id)?;
-            let first = u32::from_ne_bytes(random()?);
-            for number in (0..TRIES).map(|step| first.wrapping_add(step)) {
-                let (local, remote) = health::neighbours(number);
-                let check = HealthCheck {
-                    local,
-                    remote,
-                    ..HealthCheck::of(id)
-                };
-                if owner(rows, &gateway, &check, 0)?.is_none() {
-                    return Ok(check);
-                }
-            }
-            Err(Error::NoAddressLeft)
-        })
+    pub fn free_health_addresses(&self, id: &str) -> Result<(Ipv4Addr, Ipv4Addr), Error> {
+        self.store.read(|rows| free(rows, &gateway(rows, id)?))
     }
+}
+
+/// The health check of a tunnel after a change. Addresses that nobody said give way to another tunnel's.
+pub(super) fn changed(
+    rows: &Rows<'_>,
+    gateway: &VpnGateway,
+    (id, number): (&str, i64),
+    patch: &HealthPatch,
+    old: Option<HealthCheck>,
+) -> Result<Option<HealthCheck>, Error> {
+    let mut check = patch.apply(id, old)?;
+    if old.is_none()
+        && patch.addresses.is_none()
+        && let Some(check) = &mut check
+        && owner(rows, gateway, check.addresses(), number)?.is_some()
+    {
+        (check.local, check.remote) = free(rows, gateway)?;
+    }
+    Ok(check)
+}
+
+fn free(rows: &Rows<'_>, gateway: &VpnGateway) -> Result<(Ipv4Addr, Ipv4Addr), Error> {
+    let first = u32::from_ne_bytes(random()?);
+    for number in (0..TRIES).map(|step| first.wrapping_add(step)) {
+        let addresses = health::neighbours(number);
+        if owner(rows, gateway, addresses, 0)?.is_none() {
+            return Ok(addresses);
+        }
+    }
+    Err(Error::NoAddressLeft)
 }
 
 /// The rules of a tunnel's health check, alone and beside what else is there.
@@ -48,7 +65,7 @@ pub(super) fn check(rows: &Rows<'_>, gateway: &VpnGateway, tunnel: &Tunnel) -> R
             rule,
         ));
     }
-    match owner(rows, gateway, check, tunnel.number)? {
+    match owner(rows, gateway, check.addresses(), tunnel.number)? {
         None => Ok(()),
         Some(owner) => Err(Error::HealthCheckConflict {
             local: check.local,
@@ -58,16 +75,16 @@ pub(super) fn check(rows: &Rows<'_>, gateway: &VpnGateway, tunnel: &Tunnel) -> R
     }
 }
 
-/// Another tunnel of the VPC that has the addresses of a check, as its own check's or as a rule's.
+/// Another tunnel of the VPC that has these addresses, as its health check's or as a rule's.
 fn owner(
     rows: &Rows<'_>,
     gateway: &VpnGateway,
-    check: &HealthCheck,
+    addresses: (Ipv4Addr, Ipv4Addr),
     tunnel: i64,
 ) -> Result<Option<String>, StoreError> {
-    let probing = rows.tunnel_probing(&gateway.vpc, (check.local, check.remote), tunnel)?;
+    let probing = rows.tunnel_probing(&gateway.vpc, addresses, tunnel)?;
     match probing {
         Some(_) => Ok(probing),
-        None => rows.tunnel_with_pair(&gateway.vpc, check.pair(), tunnel),
+        None => rows.tunnel_with_pair(&gateway.vpc, (addresses.0.into(), addresses.1.into()), tunnel),
     }
 }

@@ -162,7 +162,7 @@ impl Management {
             let id = new_id("vpnx")?;
             let mut tunnel = Tunnel {
                 number: 0,
-                health: wanted.health.apply(&id, None)?,
+                health: health::changed(rows, &gateway, (&id, 0), &wanted.health, None)?,
                 id,
                 name,
                 gateway: gateway.number,
@@ -242,7 +242,13 @@ impl Management {
             new.ipsec = change.ipsec.apply(new.ipsec);
             new.dpd_seconds = change.dpd_seconds.unwrap_or(new.dpd_seconds);
             new.dpd_action = change.dpd_action.unwrap_or(new.dpd_action);
-            new.health = change.health.apply(&new.id, new.health)?;
+            new.health = health::changed(
+                rows,
+                &old.gateway,
+                (&new.id, new.number),
+                &change.health,
+                new.health,
+            )?;
             new.ike.check()?;
             new.ipsec.check()?;
             self.check_spd(rows, &old.gateway, &new)?;

@@ -74,12 +74,12 @@ pub(super) fn generate(
     context: &Context<'_>,
     request: GenerateVpnConnectionDefaultHealthCheckIp,
 ) -> Result<Addresses, Refusal> {
-    let free = context
+    let (local, remote) = context
         .management
         .free_health_addresses(&request.vpn_gateway_id)?;
     Ok(Addresses {
-        health_check_local_ip: free.local.to_string(),
-        health_check_remote_ip: free.remote.to_string(),
+        health_check_local_ip: local.to_string(),
+        health_check_remote_ip: remote.to_string(),
     })
 }
 

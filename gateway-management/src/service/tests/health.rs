@@ -127,6 +127,26 @@ fn addresses_of_a_health_check_belong_to_one_tunnel_and_are_no_end() {
 }
 
 #[test]
+fn addresses_that_nobody_said_give_way_to_another_tunnels() {
+    let (world, [one, two]) = two();
+    let (local, remote) = HealthCheck::of(&two).addresses();
+    world
+        .check(&one, between(&local.to_string(), &remote.to_string()))
+        .unwrap();
+    world.check(&two, on()).unwrap();
+    let made = world.checked(&two).unwrap();
+    assert_ne!(made.addresses(), (local, remote));
+    assert_eq!(
+        HealthCheck {
+            local,
+            remote,
+            ..made
+        },
+        HealthCheck::of(&two)
+    );
+}
+
+#[test]
 fn free_addresses_are_taken_by_no_tunnel_of_the_vpc() {
     let (world, [one, _]) = two();
     let gateway = world
@@ -136,9 +156,11 @@ fn free_addresses_are_taken_by_no_tunnel_of_the_vpc() {
         .items;
     for _ in 0..20 {
         let free = world.management.free_health_addresses(&gateway[0].id).unwrap();
-        world
-            .check(&one, between(&free.local.to_string(), &free.remote.to_string()))
-            .unwrap();
+        let patch = HealthPatch {
+            addresses: Some(free),
+            ..on()
+        };
+        world.check(&one, patch).unwrap();
     }
     assert!(matches!(
         world.management.free_health_addresses("vpngw-none"),
