@@ -72,9 +72,13 @@ fn an_older_ike_sa_stays_until_a_sign_of_life_proves_the_new_one() {
 fn without_signs_of_life_an_older_ike_sa_ends_with_its_lifetime_and_nothing_is_left_over() {
     for lost in [1, 3] {
         let mut pair = Pair::established(aggressive().both(|side| side.ike_lifetime = 100 * SECOND));
+        let old = pair.a.ike_sas.clone();
+        assert_eq!((old.len(), &old), (1, &pair.b.ike_sas));
         renew_losing(&mut pair, lost);
-        for _ in 0..600 {
+        for second in 1..=600 {
             pair.run_for(SECOND);
+            let there = [End::A, End::B].map(|end| pair.node(end).ike_sas.is_superset(&old));
+            assert_eq!(there, [second <= 99; 2], "{lost} lost, after {second} s");
             let sas = ike_sas(&pair);
             assert!(sas.iter().all(|&count| count <= 3), "{lost} lost: {sas:?}");
         }
@@ -115,4 +119,27 @@ fn a_renewal_of_a_child_sa_that_fails_goes_again_before_the_old_one_ends() {
     pair.run_with_traffic(60 * SECOND, SECOND);
     assert_eq!(pair.lost_esp, []);
     pair.assert_up(1);
+}
+
+#[test]
+fn a_peer_without_the_new_ike_sa_renews_a_child_sa_on_the_older_one_first() {
+    for seed in 0..16 {
+        let mut pair = Pair::established(Setup { seed, ..aggressive() });
+        let old = [End::A, End::B].map(|end| pair.node(end).sealing[&FIRST]);
+        // Each Quick Mode on the new IKE SA repeats message 3 too.
+        renew_losing(&mut pair, 12);
+        pair.run_for(SECOND);
+        // A asks on the IKE SA that B does not have yet, B on the older one.
+        pair.with(End::A, |endpoint, now| endpoint.rekey_child(now, old[0]));
+        pair.with(End::B, |endpoint, now| endpoint.rekey_child(now, old[1]));
+        pair.run_with_traffic(12 * SECOND, SECOND);
+        assert_eq!(ike_sas(&pair), [2, 1], "seed {seed}");
+        for (end, old) in [End::A, End::B].into_iter().zip(old) {
+            let node = pair.node(end);
+            assert_ne!(node.sealing[&FIRST], old, "seed {seed}: {:#?}", node.log);
+        }
+        pair.run_with_traffic(60 * SECOND, SECOND);
+        assert_eq!(pair.lost_esp, [], "seed {seed}");
+        pair.assert_mirrored();
+    }
 }
