@@ -76,6 +76,10 @@ fn a_mistake_names_line_field_value_and_rule() {
             "tunnel[0].gateway = \"1\": has 1 to 60 letters",
         ),
         (
+            TUNNEL.replace("customer_gateway = \"c\"", "customer_gateway = \"1\""),
+            "tunnel[0].customer_gateway = \"1\": has 1 to 60 letters",
+        ),
+        (
             "[[defense]]\nid = \"d\"\ngateway = \"1\"\n".to_owned(),
             "defense[0].gateway = \"1\": has 1 to 60 letters",
         ),

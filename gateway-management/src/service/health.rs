@@ -41,11 +41,23 @@ pub(super) fn changed(
 }
 
 fn free(rows: &Rows<'_>, gateway: &VpnGateway) -> Result<(Ipv4Addr, Ipv4Addr), Error> {
-    let first = u32::from_ne_bytes(random()?);
+    free_from(rows, gateway, u32::from_ne_bytes(random()?))
+}
+
+/// The first pair from this number on of which no tunnel of the VPC has either address, at either end of its check.
+pub(super) fn free_from(
+    rows: &Rows<'_>,
+    gateway: &VpnGateway,
+    first: u32,
+) -> Result<(Ipv4Addr, Ipv4Addr), Error> {
+    let probed = rows.probed_addresses(&gateway.vpc)?;
     for number in (0..TRIES).map(|step| first.wrapping_add(step)) {
-        let addresses = health::neighbours(number);
-        if owner(rows, gateway, addresses, 0)?.is_none() {
-            return Ok(addresses);
+        let (local, remote) = health::neighbours(number);
+        let taken = probed.contains(&local)
+            || probed.contains(&remote)
+            || owner(rows, gateway, (local, remote), 0)?.is_some();
+        if !taken {
+            return Ok((local, remote));
         }
     }
     Err(Error::NoAddressLeft)

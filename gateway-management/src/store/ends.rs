@@ -223,7 +223,7 @@ fn stage(row: &Row<'_>, column: usize) -> rusqlite::Result<Lease> {
     Lease::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
-fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Ipv4Addr> {
+pub(super) fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Ipv4Addr> {
     let text: String = row.get(column)?;
     text.parse().map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))

@@ -1,12 +1,13 @@
 //! Rows of tunnels and of the tasks that change them.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::ends::number;
+use super::ends::{address, number};
 use super::{Rows, StoreError};
 use crate::algorithms::{DpdAction, IkeOptions, IpsecOptions, Start};
 use crate::health::HealthCheck;
@@ -185,6 +186,18 @@ impl Rows<'_> {
         let arguments = params![addresses.0.to_string(), addresses.1.to_string(), except, vpc];
         let found = statement.query_row(arguments, |row| row.get(0));
         Ok(found.optional()?)
+    }
+
+    /// Both addresses of every health check in the VPC.
+    pub fn probed_addresses(&self, vpc: &str) -> Result<HashSet<Ipv4Addr>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT settings ->> '$.health.local', settings ->> '$.health.remote' FROM tunnel
+             WHERE settings ->> '$.health.local' IS NOT NULL
+             AND gateway IN (SELECT number FROM vpn_gateway WHERE vpc = ?1)",
+        )?;
+        let rows = statement.query_map([vpc], |row| Ok([address(row, 0)?, address(row, 1)?]))?;
+        let pairs: Vec<_> = rows.collect::<Result<_, _>>()?;
+        Ok(pairs.into_iter().flatten().collect())
     }
 
     /// Number and revision of the tunnels that the agent is to run, in the order of their creation.

@@ -149,19 +149,33 @@ fn addresses_that_nobody_said_give_way_to_another_tunnels() {
 #[test]
 fn free_addresses_are_taken_by_no_tunnel_of_the_vpc() {
     let (world, [one, _]) = two();
-    let gateway = world
+    let gateways = world
         .management
         .list_gateways(&GatewayFilter::default(), &PAGE)
         .unwrap()
         .items;
-    for _ in 0..20 {
-        let free = world.management.free_health_addresses(&gateway[0].id).unwrap();
-        let patch = HealthPatch {
-            addresses: Some(free),
-            ..on()
-        };
-        world.check(&one, patch).unwrap();
+    let free = || {
+        let from_first = |rows: &Rows<'_>| crate::service::health::free_from(rows, &gateways[0], 0);
+        world.management.store.read(from_first).unwrap()
+    };
+    let (first, second) = (crate::health::neighbours(0), crate::health::neighbours(1));
+    assert_eq!(free(), first);
+    for (local, remote) in [
+        first,
+        (first.1, first.0),
+        (first.0, "169.254.200.9".parse().unwrap()),
+        ("169.254.200.9".parse().unwrap(), first.0),
+    ] {
+        let taken = between(&local.to_string(), &remote.to_string());
+        world.check(&one, taken).unwrap();
+        assert_eq!(free(), second, "beside {local} and {remote}");
     }
+    let off = HealthPatch {
+        enabled: Some(false),
+        ..HealthPatch::default()
+    };
+    world.check(&one, off).unwrap();
+    assert_eq!(free(), first, "they are free again");
     assert!(matches!(
         world.management.free_health_addresses("vpngw-none"),
         Err(Error::NotFound { .. })

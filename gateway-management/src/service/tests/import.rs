@@ -102,6 +102,25 @@ fn what_the_file_has_otherwise_is_changed_and_named() {
 }
 
 #[test]
+fn a_file_without_a_probe_switches_the_health_check_off() {
+    let world = World::new();
+    let probed = format!("{FILE}[tunnel.probe]\nthreshold = 5\n");
+    take(&world, &probed).unwrap();
+    world.settle(&[]);
+    assert!(export(&world).contains("[tunnel.probe]"));
+    assert_eq!(take(&world, &probed), Ok((0, 0, 3)));
+    let import = world
+        .management
+        .import(NOW, &Actor::local(), &read(FILE), false)
+        .unwrap();
+    let Fate::Changed { what } = &import.objects[2].fate else {
+        panic!("{:?}", import.objects)
+    };
+    assert!(what.starts_with("health check; "), "{what}");
+    assert!(!export(&world).contains("probe"), "{}", export(&world));
+}
+
+#[test]
 fn one_refusal_leaves_the_store_as_it_was_and_names_object_field_value_and_rule() {
     for (from, to, parts) in [
         (
