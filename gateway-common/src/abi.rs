@@ -11,7 +11,7 @@ mod verdict;
 
 pub use maps::{
     IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, LocalAddrValue, PairKey,
-    PolicyValue, PrefixKey, SPACE_SLOT_BITS, SaKey, SaValue, space_slot, v4_mapped,
+    PathKey, PolicyValue, PrefixKey, SPACE_SLOT_BITS, SaKey, SaValue, space_slot, v4_mapped,
 };
 pub use meta::{DIRECTION_INBOUND, DIRECTION_OUTBOUND, PACKET_META_MAGIC, PacketMeta};
 pub use shield::{
@@ -21,7 +21,7 @@ pub use shield::{
 pub use verdict::{Action, Verdict};
 
 /// Version of this module. The object carries it in the global `ABI_VERSION`; the loader refuses another number.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps in the object.
 pub mod map {
@@ -35,6 +35,9 @@ pub mod map {
     pub const POLICIES: &str = "POLICIES";
     /// Hash of [`super::SaKey`] to [`super::SaValue`].
     pub const SAS: &str = "SAS";
+    /// Hash of [`super::PathKey`] to the SPI (four octets in network order) of the first ESP packet on this path that no SA opens. The
+    /// agent takes the entries out; what finds no room is not reported.
+    pub const UNKNOWN_SPIS: &str = "UNKNOWN_SPIS";
     /// Hash of a gateway's own address, 16 octets (IPv4 mapped into IPv6), to [`super::LocalAddrValue`].
     pub const LOCAL_ADDRS: &str = "LOCAL_ADDRS";
     /// Array of [`super::LimiterConfig`] by limiter number.

@@ -13,8 +13,8 @@ mod stories;
 use std::vec::Vec;
 
 use gateway_common::abi::{
-    IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PacketMeta, PolicyValue, SaKey, SaValue,
-    ShieldValue, Verdict, v4_mapped,
+    IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PacketMeta, PathKey, PolicyValue, SaKey,
+    SaValue, ShieldValue, Verdict, v4_mapped,
 };
 
 pub use host::HostTarget;
@@ -41,6 +41,8 @@ pub trait Target {
     fn set_shield(&mut self, number: u32, limits: ShieldValue, prefixes: &[(Addr, u8, u32)]);
     /// `SHIELD_DROPS`.
     fn shield_drops(&self, number: u32, verdict: Verdict) -> u64;
+    /// `UNKNOWN_SPIS`, which is empty then.
+    fn take_unknown_spis(&mut self) -> Vec<(PathKey, [u8; 4])>;
     /// `LIMITERS`.
     fn set_limiter(&mut self, number: u32, config: LimiterConfig);
     /// `LIMITER_DROPS`.

@@ -16,8 +16,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use gateway_common::abi::{
-    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, ShieldValue,
-    SourceKey, Verdict,
+    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PathKey, PolicyValue, PrefixKey, SaKey, SaValue,
+    ShieldValue, SourceKey, Verdict,
 };
 use gateway_ebpf::{FLOW_SLOTS, FlowEntry, Packet, SharedCell, Tables, Word};
 
@@ -34,6 +34,8 @@ static PEER_CLASSES: LpmTrie<PrefixKey, u32> = LpmTrie::with_max_entries(1, 0);
 static POLICIES: HashMap<PairKey, PolicyValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
 static SAS: HashMap<SaKey, SaValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static UNKNOWN_SPIS: HashMap<PathKey, [u8; 4]> = HashMap::with_max_entries(1, 0);
 #[map]
 static LOCAL_ADDRS: HashMap<MappedAddr, LocalAddrValue> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -164,6 +166,23 @@ impl Tables for KernelTables {
     fn sa(&self, addr: Word, spi: Word) -> Option<SaValue> {
         // SAFETY: without preallocation a removed element keeps its contents until this run of the program ends.
         unsafe { SAS.get(AlignedSaKey::new(addr, spi).as_key()) }.copied()
+    }
+
+    #[inline(always)]
+    fn note_unknown_spi(&self, peer: Word, local: Word, spi: Word) {
+        let key = PathKey {
+            peer: peer.octets(),
+            local: local.octets(),
+        };
+        // A look takes no lock, as the attempt to insert does.
+        // SAFETY: only whether there is one is asked.
+        if unsafe { UNKNOWN_SPIS.get(key) }.is_some() {
+            return;
+        }
+        // Preallocated: full, as in a flood, it refuses at once.
+        UNKNOWN_SPIS
+            .insert(key, spi.octets(), u64::from(BPF_NOEXIST))
+            .ok();
     }
 
     #[inline(always)]

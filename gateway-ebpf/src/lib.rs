@@ -79,7 +79,11 @@ fn public_side(
         Err(verdict) => return Err(verdict),
     };
     let Some(sa) = classify::inbound(&ip, &esp, tables) else {
-        return Err(shield::unknown_spi(own.shield, ip.src, tables));
+        let verdict = shield::unknown_spi(own.shield, ip.src, tables);
+        if verdict == Verdict::UnknownSpi {
+            tables.note_unknown_spi(ip.src, ip.dst, esp.spi);
+        }
+        return Err(verdict);
     };
     dispatch::require_worker(iface, queue)?;
     let size = u64::from(ip.total_len).saturating_sub(sa.overhead.into());

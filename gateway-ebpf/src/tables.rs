@@ -43,6 +43,9 @@ pub trait Tables {
     /// `SAS`: the inbound SA by destination address and SPI.
     fn sa(&self, addr: Word, spi: Word) -> Option<SaValue>;
 
+    /// Remembers in `UNKNOWN_SPIS` that no SA has this SPI, unless the path has an entry or there is no room.
+    fn note_unknown_spi(&self, peer: Word, local: Word, spi: Word);
+
     /// `LIMITERS`.
     fn limiter(&self, number: u32) -> Option<LimiterConfig>;
 

@@ -9,6 +9,7 @@ mod established;
 mod jobs;
 mod reports;
 mod timeouts;
+mod unknown_spi;
 mod v1;
 mod v2;
 mod wanted;
@@ -34,6 +35,7 @@ use crate::tunnel::Tunnel;
 use crate::wire::IkeSpi;
 use cookies::Cookies;
 use reports::Reports;
+pub(crate) use unknown_spi::UnknownSpi;
 
 /// Settings of the engine that concern all tunnels.
 #[derive(Clone, Debug)]
@@ -232,6 +234,12 @@ impl Endpoint {
     /// moved the peer, and IKE, which shares the port with ESP, goes there too.
     pub fn child_peer_port(&mut self, now: Instant, child: ChildId, port: u16) {
         self.on_child_peer_port(now, child, port);
+    }
+
+    /// ESP came in from `peer` to `local` with an SPI that no installed SA has. When it goes on, a peer with which an IKE SA is up is told.
+    /// The packet may be anybody's.
+    pub fn note_unknown_spi(&mut self, now: Instant, local: Ipv4Addr, peer: Ipv4Addr, spi: Spi) {
+        self.on_unknown_spi(now, local, peer, spi);
     }
 
     /// A datagram came in, without the non-ESP marker. `local.port()` is 500 or 4500.

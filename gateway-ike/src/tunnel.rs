@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::Children;
 use crate::config::{ConnectionConfig, PairIndex, SelectorPair};
+use crate::endpoint::UnknownSpi;
 use crate::event::ChildId;
 use crate::ike_sa::SaKey;
 
@@ -42,6 +43,8 @@ pub(crate) struct Tunnel {
     pub(crate) restarting: BTreeSet<PairIndex>,
     /// Whether both ends were seen to mean the same PFS, or to be tried: see `probe_pfs`.
     pub(crate) pfs_probed: bool,
+    /// What the peer was last seen to seal with that we do not have.
+    pub(crate) unknown_spi: Option<UnknownSpi>,
     failures: u32,
 }
 
@@ -57,6 +60,7 @@ impl Tunnel {
             heard: now,
             restarting: BTreeSet::new(),
             pfs_probed: false,
+            unknown_spi: None,
             failures: 0,
         }
     }

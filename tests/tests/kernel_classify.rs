@@ -13,8 +13,8 @@ use std::{
 };
 
 use gateway_common::abi::{
-    Action, IfaceValue, LimiterConfig, LocalAddrValue, PacketMeta, PolicyValue, SPACE_SLOT_BITS, SaKey,
-    SaValue, ShieldValue, Verdict,
+    Action, IfaceValue, LimiterConfig, LocalAddrValue, PacketMeta, PathKey, PolicyValue, SPACE_SLOT_BITS,
+    SaKey, SaValue, ShieldValue, Verdict,
 };
 use gateway_ebpf::cases::{
     self, Addr, GATEWAY, HostTarget, LOCAL_HOST, Outcome, PEER, PEER_HOST, PUBLIC, Row, Space, Target, VPC,
@@ -99,6 +99,10 @@ impl Target for KernelTarget {
 
     fn shield_drops(&self, number: u32, verdict: Verdict) -> u64 {
         self.program.shield_drops(number)[verdict as usize]
+    }
+
+    fn take_unknown_spis(&mut self) -> Vec<(PathKey, [u8; 4])> {
+        self.program.take_unknown_spis().unwrap()
     }
 
     fn set_limiter(&mut self, number: u32, config: LimiterConfig) {

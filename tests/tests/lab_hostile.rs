@@ -7,8 +7,9 @@ use std::time::Duration;
 use gateway_tests::config::TUNNEL;
 use gateway_tests::inject::{ESP, Garbage, Injector, ipv4, udp};
 use gateway_tests::lab::WIRE;
+use gateway_tests::matrix::Exchange;
 use gateway_tests::ping::{bring_up, ping};
-use gateway_tests::{Agent, Capture, Config, Lab, Side};
+use gateway_tests::{Agent, Capture, Config, Lab, Side, wait};
 
 /// Packets of each kind.
 const PACKETS: u32 = 20_000;
@@ -209,4 +210,42 @@ fn copied_and_changed_esp_packets_are_dropped_and_counted() {
             .lost(),
         0
     );
+}
+
+/// RFC 7296 section 1.5: a peer that seals with what we do not have learns of it inside the IKE SA, rarely, and nothing else changes.
+#[test]
+fn a_peer_whose_esp_no_sa_opens_is_told_and_keeps_its_tunnel() {
+    const TOLD: &str = "peer seals with an spi that is unknown here";
+    for exchange in [Exchange::Main, Exchange::V2] {
+        let lab = Lab::new().unwrap();
+        let start = |side| Agent::start(&lab, side, &Config::new(&lab, side).speaking(exchange)).unwrap();
+        let (a, b) = (start(Side::A), start(Side::B));
+        bring_up(&lab, Side::A).unwrap();
+        let spis = a.status().unwrap().tunnel(TUNNEL).unwrap().spis();
+        let told = || {
+            let status = a.operate(&format!("status {TUNNEL} --json")).unwrap();
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            let events = status["tunnels"][0]["events"].as_array().unwrap();
+            let told = events.iter().find(|event| event["text"] == TOLD)?;
+            told["times"].as_u64()
+        };
+        let injector = Injector::open(lab.gateway(Side::B)).unwrap();
+        let esp = [[0x77, 1, 2, 3].as_slice(), &[0; 60]].concat();
+        let packet = ipv4(*peer(0).ip(), *own(0).ip(), ESP, &esp);
+        wait::until("the peer is told", Duration::from_secs(8), || {
+            injector.send(&packet).unwrap();
+            told()
+        })
+        .unwrap();
+        for _ in 0..20 {
+            injector.send(&packet).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(told(), Some(1), "not again within ten seconds");
+        for agent in [&a, &b] {
+            assert_eq!(agent.status().unwrap().tunnel(TUNNEL).unwrap().state(), "up");
+        }
+        assert_eq!(a.status().unwrap().tunnel(TUNNEL).unwrap().spis(), spis);
+        assert!(a.status().unwrap().verdicts("unknown_spi") > 20);
+    }
 }

@@ -106,6 +106,16 @@ pub struct SaValue {
     pub overhead: u32,
 }
 
+/// Key of `UNKNOWN_SPIS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathKey {
+    /// Source address of the packet.
+    pub peer: [u8; 4],
+    /// Destination address: one of our own.
+    pub local: [u8; 4],
+}
+
 /// Value of `LOCAL_ADDRS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,6 +149,7 @@ const _: () = {
     assert!(size_of::<PairKey>() == 12 && align_of::<PairKey>() == 4);
     assert!(size_of::<PolicyValue>() == 20 && align_of::<PolicyValue>() == 4);
     assert!(size_of::<SaKey>() == 20 && align_of::<SaKey>() == 1);
+    assert!(size_of::<PathKey>() == 8 && align_of::<PathKey>() == 1);
     assert!(size_of::<SaValue>() == 24 && align_of::<SaValue>() == 4);
     assert!(size_of::<LocalAddrValue>() == 8 && align_of::<LocalAddrValue>() == 4);
     assert!(size_of::<LimiterConfig>() == 16 && align_of::<LimiterConfig>() == 8);
@@ -147,7 +158,9 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     #![allow(unsafe_code, reason = "aya's Pod is an unsafe marker for plain data")]
-    use super::{IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue};
+    use super::{
+        IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PathKey, PolicyValue, PrefixKey, SaKey, SaValue,
+    };
 
     macro_rules! pod {
         ($($name:ty),+) => {$(
@@ -162,6 +175,7 @@ mod pod {
         PolicyValue,
         SaKey,
         SaValue,
+        PathKey,
         LimiterConfig,
         LocalAddrValue
     );

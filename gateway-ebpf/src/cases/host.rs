@@ -1,11 +1,11 @@
 //! The maps in plain memory, and a clock that stands still.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use std::{collections::HashMap, vec, vec::Vec};
 
 use gateway_common::abi::{
-    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, SaKey, SaValue, ShieldValue, Verdict,
-    v4_mapped,
+    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PathKey, PolicyValue, SaKey, SaValue, ShieldValue,
+    Verdict, v4_mapped,
 };
 
 use super::{Addr, Outcome, Space, Target};
@@ -38,6 +38,7 @@ struct HostTables {
     peer_classes: Classes,
     policies: HashMap<(u32, u32, u32), PolicyValue>,
     sas: HashMap<SaKey, SaValue>,
+    unknown_spis: RefCell<HashMap<PathKey, [u8; 4]>>,
     limiters: Vec<LimiterConfig>,
     limiter_state: Vec<HostCell>,
     limiter_drops: Vec<Cell<u64>>,
@@ -64,6 +65,7 @@ impl Default for HostTarget {
             peer_classes: Classes::default(),
             policies: HashMap::new(),
             sas: HashMap::new(),
+            unknown_spis: RefCell::default(),
             limiters: vec![LimiterConfig::default(); LIMITERS],
             limiter_state: vec![HostCell::default(); LIMITERS],
             limiter_drops: vec![Cell::default(); LIMITERS],
@@ -129,6 +131,10 @@ impl Target for HostTarget {
 
     fn shield_drops(&self, number: u32, verdict: Verdict) -> u64 {
         self.tables.shield_drops[(number * Verdict::COUNT + verdict as u32) as usize].get()
+    }
+
+    fn take_unknown_spis(&mut self) -> Vec<(PathKey, [u8; 4])> {
+        self.tables.unknown_spis.get_mut().drain().collect()
     }
 
     fn set_limiter(&mut self, number: u32, config: LimiterConfig) {
@@ -206,6 +212,15 @@ impl Tables for HostTables {
                 spi: spi.octets(),
             })
             .copied()
+    }
+
+    fn note_unknown_spi(&self, peer: Word, local: Word, spi: Word) {
+        let path = PathKey {
+            peer: peer.octets(),
+            local: local.octets(),
+        };
+        let mut noted = self.unknown_spis.borrow_mut();
+        noted.entry(path).or_insert_with(|| spi.octets());
     }
 
     fn limiter(&self, number: u32) -> Option<LimiterConfig> {

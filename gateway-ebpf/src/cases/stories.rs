@@ -1,6 +1,6 @@
 //! Sequences of packets and changes of the maps.
 
-use gateway_common::abi::{IfaceValue, LimiterConfig, PolicyValue, SaValue, Verdict};
+use gateway_common::abi::{IfaceValue, LimiterConfig, PathKey, PolicyValue, SaValue, Verdict};
 
 use super::{
     Addr, GATEWAY, GATEWAY_2, LOCAL_HOST, Outcome, PEER, PEER_HOST, PUBLIC, SA, SPI, STRANGER, Space, Target,
@@ -15,7 +15,7 @@ use super::{
 pub type Story = (&'static str, fn(&mut dyn Target));
 
 /// All stories, over maps that [`super::furnish`] filled.
-pub const STORIES: [Story; 10] = [
+pub const STORIES: [Story; 11] = [
     ("a burst is granted to the octet", burst_to_the_octet),
     ("a packet above the burst never passes", above_the_burst),
     ("a limiter of rate 0 is none", rate_zero),
@@ -25,6 +25,10 @@ pub const STORIES: [Story; 10] = [
     ("each IKE source has a rate of its own", ike_rate),
     ("a new space takes effect at once and whole", space_swap),
     ("a new generation of an SA takes effect at once", sa_swap),
+    (
+        "the first unknown SPI of each path is noted until it is taken",
+        unknown_spis,
+    ),
     ("the flow cache follows addresses and spaces", flow_cache),
 ];
 
@@ -241,6 +245,22 @@ fn sa_swap(target: &mut dyn Target) {
     }
     target.remove_sa(&key);
     expect(target, &sealed, Verdict::UnknownSpi);
+}
+
+fn unknown_spis(target: &mut dyn Target) {
+    target.take_unknown_spis();
+    target.set_iface(PUBLIC);
+    let packet = |spi| Ipv4::new(PEER, GATEWAY, ESP, &esp(spi)).build();
+    expect(target, &packet([0x20, 0, 1, 0]), Verdict::UnknownSpi);
+    expect(target, &packet([0x20, 0, 1, 1]), Verdict::UnknownSpi);
+    let path = PathKey {
+        peer: PEER,
+        local: GATEWAY,
+    };
+    assert_eq!(target.take_unknown_spis(), [(path, [0x20, 0, 1, 0])]);
+    assert_eq!(target.take_unknown_spis(), []);
+    expect(target, &packet([0x20, 0, 1, 1]), Verdict::UnknownSpi);
+    assert_eq!(target.take_unknown_spis(), [(path, [0x20, 0, 1, 1])]);
 }
 
 fn flow_cache(target: &mut dyn Target) {

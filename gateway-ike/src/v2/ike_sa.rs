@@ -170,6 +170,8 @@ pub(crate) enum Task {
     DeleteChild(ChildId, Spi),
     DeleteIke,
     Liveness,
+    /// The peer seals with an SPI that we do not have.
+    InvalidSpi(Spi),
 }
 
 /// A request of the peer that waits for a key exchange.

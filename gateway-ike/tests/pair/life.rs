@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway_common::Spi;
 use gateway_ike::Code;
 use gateway_ike::config::{Identity, PairIndex, SelectorPair};
 
@@ -331,4 +332,56 @@ fn a_peer_that_only_a_nat_keeps_from_answering_keeps_its_child_sas() {
     assert!(pair.b.failures.iter().any(gave_up), "{:#?}", pair.b.log);
     assert_eq!(pair.b.installed.len(), 1, "{:#?}", pair.b.log);
     assert_eq!(pair.lost_esp, []);
+}
+
+#[test]
+fn a_peer_that_seals_with_what_we_lost_is_told_and_negotiates_anew() {
+    let mut pair = Pair::established(Setup::new());
+    pair.restart(End::A, &Setup::new().a);
+    // B renews the IKE SA and has no reason to doubt its Child SA.
+    pair.with(End::B, |endpoint, now| endpoint.rekey_ike(now, TUNNEL));
+    pair.run_for(SECOND);
+    assert_eq!((pair.a.installed.len(), pair.b.installed.len()), (0, 1));
+    for _ in 0..20 {
+        pair.send_esp(End::B, FIRST);
+        pair.run_for(SECOND / 10);
+    }
+    assert!(!pair.lost_esp.is_empty());
+    pair.initiate(End::B);
+    pair.run_for(SECOND);
+    pair.assert_up(1);
+}
+
+#[test]
+fn a_peer_is_told_of_an_unknown_spi_once_in_ten_seconds_and_not_of_what_was_on_its_way() {
+    for setup in [Setup::new(), Setup::v2()] {
+        let ends = (setup.a.local, setup.a.peer);
+        let mut pair = Pair::established(setup);
+        let unknown = Spi::from_be_bytes([0x20, 1, 2, 3]).unwrap();
+        let note = |pair: &mut Pair| {
+            let (local, peer) = ends;
+            pair.with(End::A, |endpoint, now| {
+                endpoint.note_unknown_spi(now, local, peer, unknown)
+            });
+        };
+        let sent = |pair: &Pair| pair.sent.iter().filter(|(_, from, _)| *from == End::A).count();
+        let before = sent(&pair);
+        note(&mut pair);
+        pair.run_for(SECOND / 10);
+        note(&mut pair);
+        pair.run_for(SECOND);
+        assert_eq!(sent(&pair), before, "it may have been on its way");
+        for _ in 0..19 {
+            note(&mut pair);
+            pair.run_for(SECOND / 2);
+        }
+        assert_eq!(sent(&pair), before + 1);
+        for _ in 0..3 {
+            note(&mut pair);
+            pair.run_for(SECOND / 2);
+        }
+        assert_eq!(sent(&pair), before + 2, "it still goes on");
+        // B has no such SA, so nothing of it changes.
+        pair.assert_up(1);
+    }
 }

@@ -446,6 +446,8 @@ impl Pair {
                         .insert((now + PATIENCE.1, self.next_packet), Packet { waited, ..packet });
                     self.next_packet += 1;
                 } else {
+                    let (local, peer) = (*packet.destination.ip(), *packet.source.ip());
+                    node.endpoint.note_unknown_spi(now, local, peer, spi);
                     self.lost_esp.push((since, packet.to, spi));
                 }
             }

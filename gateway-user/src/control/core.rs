@@ -15,7 +15,7 @@ mod spaces;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -222,6 +222,14 @@ impl<F: Fabric> Core<F> {
                 at,
             } => self.probe_answered(*tunnel, *at, *from, *sequence),
             DataplaneEvent::WorkerFailed { .. } => {}
+        }
+        self.drain(now);
+    }
+
+    /// ESP came in that no SA opens: on paths, local address first, with SPIs.
+    pub(super) fn handle_unknown_spis(&mut self, now: Instant, noted: &[(Ipv4Addr, Ipv4Addr, Spi)]) {
+        for &(local, peer, spi) in noted {
+            self.endpoint.note_unknown_spi(now, local, peer, spi);
         }
         self.drain(now);
     }

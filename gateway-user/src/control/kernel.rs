@@ -7,9 +7,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gateway_common::Spi;
 use gateway_common::abi::{
-    IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, SaKey, SaValue, Verdict,
-    v4_mapped,
+    IFACE_ROLE_NONE, IFACE_ROLE_PUBLIC, IFACE_ROLE_VPC, IfaceValue, LimiterConfig, PathKey, SaKey, SaValue,
+    Verdict, v4_mapped,
 };
 
 use super::fabric::{Fabric, SpaceNumbers};
@@ -341,6 +342,18 @@ impl Kernel {
     /// Looks at what the shields dropped since the last look.
     pub(super) fn watch_shields(&mut self, now: Instant) {
         self.shields.watch(&mut self.xdp, now);
+    }
+
+    /// Paths, local address first, and SPIs of ESP that no SA opens, since the last time.
+    pub(super) fn take_unknown_spis(&mut self) -> Vec<(Ipv4Addr, Ipv4Addr, Spi)> {
+        let noted = self.xdp.take_unknown_spis().unwrap_or_else(|error| {
+            tracing::debug!(%error, "unknown spis are not looked at");
+            Vec::new()
+        });
+        let read = |(path, spi): (PathKey, [u8; 4])| {
+            Some((path.local.into(), path.peer.into(), Spi::from_be_bytes(spi)?))
+        };
+        noted.into_iter().filter_map(read).collect()
     }
 
     /// The defense of a gateway; `None` without a package.

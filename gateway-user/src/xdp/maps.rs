@@ -7,8 +7,8 @@ use aya::{
     maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, XskMap, lpm_trie::Key},
 };
 use gateway_common::abi::{
-    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PolicyValue, PrefixKey, SaKey, SaValue, ShieldValue,
-    Verdict, map, space_slot, v4_mapped,
+    IfaceValue, LimiterConfig, LocalAddrValue, PairKey, PathKey, PolicyValue, PrefixKey, SaKey, SaValue,
+    ShieldValue, Verdict, map, space_slot, v4_mapped,
 };
 use ipnet::Ipv4Net;
 
@@ -66,6 +66,7 @@ pub(super) struct Maps {
     peer_classes: LpmTrie<MapData, PrefixKey, u32>,
     policies: HashMap<MapData, PairKey, PolicyValue>,
     sas: HashMap<MapData, SaKey, SaValue>,
+    unknown_spis: HashMap<MapData, PathKey, [u8; 4]>,
     local_addrs: HashMap<MapData, [u8; 16], LocalAddrValue>,
     limiters: Array<MapData, LimiterConfig>,
     limiter_drops: PerCpuArray<MapData, u64>,
@@ -85,6 +86,7 @@ impl Maps {
             peer_classes: take(ebpf, map::PEER_CLASSES)?,
             policies: take(ebpf, map::POLICIES)?,
             sas: take(ebpf, map::SAS)?,
+            unknown_spis: take(ebpf, map::UNKNOWN_SPIS)?,
             local_addrs: take(ebpf, map::LOCAL_ADDRS)?,
             limiters: take(ebpf, map::LIMITERS)?,
             limiter_drops: take(ebpf, map::LIMITER_DROPS)?,
@@ -208,6 +210,21 @@ impl XdpProgram {
             map::LOCAL_ADDRS,
             self.maps.local_addrs.remove(&v4_mapped(addr.octets())),
         )
+    }
+
+    /// Takes out what was noted of ESP packets that no SA opens: of each path the SPI of the first since the last time.
+    ///
+    /// # Errors
+    ///
+    /// A map that refuses.
+    pub fn take_unknown_spis(&mut self) -> Result<Vec<(PathKey, [u8; 4])>, XdpError> {
+        let map = &mut self.maps.unknown_spis;
+        // What the program adds meanwhile may turn up in the round or not: the next one has the rest.
+        let noted: Vec<_> = map.iter().filter_map(Result::ok).collect();
+        for (path, _) in &noted {
+            gone_already(map::UNKNOWN_SPIS, map.remove(path))?;
+        }
+        Ok(noted)
     }
 
     /// Sets the rate (octets per second, 0 for none) and burst (octets) of a limiter. Number 0 means "no limiter" and has no use.

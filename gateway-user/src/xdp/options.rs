@@ -24,6 +24,8 @@ pub struct LoadOptions {
     pub max_policies: u32,
     /// Inbound SAs.
     pub max_sas: u32,
+    /// Paths on which ESP that no SA opens is noted until it is taken out. Its memory is taken beforehand, 64 octets each.
+    pub max_unknown_spis: u32,
     /// Highest limiter number plus one. Arrays: 24 octets each, and eight for every CPU.
     pub max_limiters: u32,
     /// Own addresses of all VPN gateways.
@@ -51,6 +53,7 @@ impl Default for LoadOptions {
             max_interfaces: 256,
             max_policies: 65_536,
             max_sas: 65_536,
+            max_unknown_spis: 1_024,
             max_limiters: 32_768,
             max_local_addrs: 4_096,
             max_ike_sources: 65_536,
@@ -65,7 +68,7 @@ impl Default for LoadOptions {
 
 impl LoadOptions {
     /// Entries of each map.
-    pub(super) fn map_sizes(&self) -> [(&'static str, u32); 17] {
+    pub(super) fn map_sizes(&self) -> [(&'static str, u32); 18] {
         let spd = self.max_policies.saturating_mul(SPACES_PER_POLICY);
         [
             (map::IFACES, self.max_ifindex),
@@ -73,6 +76,7 @@ impl LoadOptions {
             (map::PEER_CLASSES, spd),
             (map::POLICIES, spd),
             (map::SAS, self.max_sas),
+            (map::UNKNOWN_SPIS, self.max_unknown_spis),
             (map::LOCAL_ADDRS, self.max_local_addrs),
             (map::LIMITERS, self.max_limiters),
             (map::LIMITER_STATE, self.max_limiters),

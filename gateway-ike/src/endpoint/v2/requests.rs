@@ -15,7 +15,7 @@ use crate::path::Path;
 use crate::v2::channel::Received;
 use crate::v2::ike_sa::{Exchange, Sent, Stage, Step, Task};
 use crate::wire::ExchangeType;
-use crate::wire::v2::{DeletePayload, Payload};
+use crate::wire::v2::{DeletePayload, NotifyPayload, NotifyType, Payload};
 
 /// A peer that was heard so lately is there.
 const HEARD: Duration = Duration::from_secs(8);
@@ -50,7 +50,7 @@ impl Endpoint {
                         children.push((*id, *spi));
                         false
                     }
-                    Task::RekeyIke | Task::DeleteIke | Task::Liveness => true,
+                    Task::RekeyIke | Task::DeleteIke | Task::Liveness | Task::InvalidSpi(_) => true,
                 });
                 self.start_delete(now, key, children);
             }
@@ -59,6 +59,11 @@ impl Endpoint {
                 self.send_request(now, key, &[payload], Step::DeleteIke);
             }
             Some(Task::Liveness) => self.send_request(now, key, &[], Step::Liveness),
+            Some(Task::InvalidSpi(spi)) => {
+                let notify = NotifyPayload::new(NotifyType::INVALID_SPI, spi.to_be_bytes().to_vec());
+                // The answer says no more than that the peer is there.
+                self.send_request(now, key, &[Payload::Notify(notify)], Step::Liveness);
+            }
             None => {
                 if let Some(connection) = self.sas.get(&key).map(|sa| sa.connection) {
                     self.pump(now, connection);
