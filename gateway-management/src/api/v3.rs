@@ -14,7 +14,9 @@ use crate::service::Actor;
 use crate::store::random;
 use crate::time::Timestamp;
 
-mod alarms;
+mod alarm_history;
+mod alarm_policies;
+mod alarm_receivers;
 mod audit;
 mod body;
 mod connections;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::refusal::Refusal;
 use super::{
-    Context, alarms, audit, connections, customer_gateways, defense, gateways, health, monitor, prices,
-    routes, tags,
+    Context, alarm_history, alarm_policies, alarm_receivers, audit, connections, customer_gateways, defense,
+    gateways, health, monitor, prices, routes, tags,
 };
 
 /// Which of the provider's services an operation belongs to; each has its own version.
@@ -107,16 +107,16 @@ operations! {
     Vpc Write DeleteDefensePackage "Removes a high defense package that is bound to none." => defense::delete;
     Vpc Read DescribeAuditLog "Lists the last changes and who made them." => audit::describe;
     Monitor Read GetMonitorData "Says how a metric of tunnels or gateways was over time." => monitor::data;
-    Monitor Write CreateAlarmPolicy "Makes an alarm policy." => alarms::create;
-    Monitor Write ModifyAlarmPolicy "Changes an alarm policy." => alarms::modify;
-    Monitor Write ModifyAlarmPolicyStatus "Switches an alarm policy on or off." => alarms::set_status;
-    Monitor Write DeleteAlarmPolicy "Removes alarm policies." => alarms::delete;
-    Monitor Read DescribeAlarmPolicies "Lists alarm policies." => alarms::describe;
-    Monitor Read DescribeAlarmHistories "Lists alarms, those that last and those that are over." => alarms::histories;
-    Monitor Write CreateAlarmNotice "Makes or changes a receiver of alarms." => alarms::put_notice;
-    Monitor Read DescribeAlarmNotices "Lists receivers of alarms, without their secrets." => alarms::notices;
-    Monitor Write DeleteAlarmNotices "Removes receivers of alarms." => alarms::delete_notices;
-    Monitor Read DescribeAlarmMessages "Lists internal messages." => alarms::messages;
+    Monitor Write CreateAlarmPolicy "Makes an alarm policy." => alarm_policies::create;
+    Monitor Write ModifyAlarmPolicy "Changes an alarm policy." => alarm_policies::modify;
+    Monitor Write ModifyAlarmPolicyStatus "Switches an alarm policy on or off." => alarm_policies::set_status;
+    Monitor Write DeleteAlarmPolicy "Removes alarm policies." => alarm_policies::delete;
+    Monitor Read DescribeAlarmPolicies "Lists alarm policies." => alarm_policies::describe;
+    Monitor Read DescribeAlarmHistories "Lists alarm_history, alarm_policies, alarm_receivers, those that last and those that are over." => alarm_history::histories;
+    Monitor Write CreateAlarmNotice "Makes or changes a receiver of alarms." => alarm_receivers::put;
+    Monitor Read DescribeAlarmNotices "Lists receivers of alarm_history, alarm_policies, alarm_receivers, without their secrets." => alarm_receivers::list;
+    Monitor Write DeleteAlarmNotices "Removes receivers of alarms." => alarm_receivers::delete;
+    Monitor Read DescribeAlarmMessages "Lists internal messages." => alarm_history::messages;
     Tag Read DescribeResourceTagsByResourceIds "Lists tags of objects." => tags::describe;
     Tag Write ModifyResourceTags "Changes tags of an object." => tags::modify;
 }

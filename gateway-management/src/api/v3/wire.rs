@@ -154,6 +154,12 @@ pub(super) fn page(offset: Option<u32>, limit: Option<u32>) -> Result<Page, Refu
     })
 }
 
+/// `PageNumber`, from 1 on, and `PageSize`, as Cloud Monitor pages.
+pub(super) fn numbered_page(number: Option<u32>, size: Option<u32>) -> Result<Page, Refusal> {
+    let skipped = number.unwrap_or(1).saturating_sub(1);
+    page(Some(skipped.saturating_mul(size.unwrap_or(20))), size)
+}
+
 /// The page of a whole list, and how many the list has.
 pub(super) fn cut<T>(items: Vec<T>, page: &Page) -> (usize, Vec<T>) {
     let total = items.len();
