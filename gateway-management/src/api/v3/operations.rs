@@ -112,9 +112,9 @@ operations! {
     Monitor Write ModifyAlarmPolicyStatus "Switches an alarm policy on or off." => alarm_policies::set_status;
     Monitor Write DeleteAlarmPolicy "Removes alarm policies." => alarm_policies::delete;
     Monitor Read DescribeAlarmPolicies "Lists alarm policies." => alarm_policies::describe;
-    Monitor Read DescribeAlarmHistories "Lists alarm_history, alarm_policies, alarm_receivers, those that last and those that are over." => alarm_history::histories;
+    Monitor Read DescribeAlarmHistories "Lists alarms, those that last and those that are over." => alarm_history::histories;
     Monitor Write CreateAlarmNotice "Makes or changes a receiver of alarms." => alarm_receivers::put;
-    Monitor Read DescribeAlarmNotices "Lists receivers of alarm_history, alarm_policies, alarm_receivers, without their secrets." => alarm_receivers::list;
+    Monitor Read DescribeAlarmNotices "Lists receivers of alarms, without their secrets." => alarm_receivers::list;
     Monitor Write DeleteAlarmNotices "Removes receivers of alarms." => alarm_receivers::delete;
     Monitor Read DescribeAlarmMessages "Lists internal messages." => alarm_history::messages;
     Tag Read DescribeResourceTagsByResourceIds "Lists tags of objects." => tags::describe;
