@@ -59,6 +59,7 @@ pub(crate) fn connection(local: Ipv4Addr, version: IkeVersion, mode: Phase1Mode)
         mode,
         ike_proposals: vec![ike_proposal(version)],
         ike_lifetime: Duration::from_secs(3600),
+        ike_kilobytes: None,
         esp_proposals: vec![EspProposal {
             cipher: EspCipher::Aes128Cbc,
             integrity: Some(EspIntegrity::HmacSha1),

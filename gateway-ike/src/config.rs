@@ -407,6 +407,8 @@ pub struct ConnectionConfig {
     pub ike_proposals: Vec<IkeProposal>,
     /// Lifetime of the IKE SA.
     pub ike_lifetime: Duration,
+    /// IKEv1: kilobytes (1,024 octets) of IKE messages that one IKE SA protects; `None` for no limit. IKEv2 knows no such limit.
+    pub ike_kilobytes: Option<u32>,
     /// Acceptable ESP proposals, best first. Never empty.
     pub esp_proposals: Vec<EspProposal>,
     /// Group of the additional key exchange for Child SAs; `None`: no PFS.

@@ -213,4 +213,6 @@ pub struct IkeSaSnapshot {
     pub idle: Duration,
     /// Time since its first message.
     pub age: Duration,
+    /// IKEv1: octets of messages that it has protected, and the limit that both ends have agreed on, if there is one.
+    pub volume: Option<(u64, u64)>,
 }

@@ -190,6 +190,9 @@ impl IkeSa {
             },
             idle: now.saturating_duration_since(self.heard),
             age: now.saturating_duration_since(self.started),
+            volume: self
+                .phase_2()
+                .and_then(|established| established.volume.used_of()),
         }
     }
 }

@@ -114,6 +114,7 @@ pub(crate) fn keeps_sas(old: &ConnectionConfig, new: &ConnectionConfig) -> bool 
         mode,
         ike_proposals,
         ike_lifetime,
+        ike_kilobytes,
         esp_proposals,
         pfs,
         child_lifetime,
@@ -135,6 +136,7 @@ pub(crate) fn keeps_sas(old: &ConnectionConfig, new: &ConnectionConfig) -> bool 
         && *mode == new.mode
         && *ike_proposals == new.ike_proposals
         && *ike_lifetime == new.ike_lifetime
+        && *ike_kilobytes == new.ike_kilobytes
         && *esp_proposals == new.esp_proposals
         && *pfs == new.pfs
         && *child_lifetime == new.child_lifetime

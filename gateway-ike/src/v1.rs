@@ -17,6 +17,7 @@ pub(crate) mod phase1;
 pub(crate) mod proposal;
 pub(crate) mod quick_mode;
 pub(crate) mod sa;
+pub(crate) mod volume;
 
 use crate::crypto::CbcError;
 use crate::diagnosis::{Code, Diagnosis};

@@ -81,6 +81,7 @@ fn endpoint(now: Instant, local: u8, version: IkeVersion) -> Endpoint {
                 additional: None,
             }],
             ike_lifetime: Duration::from_secs(3600),
+            ike_kilobytes: None,
             esp_proposals: vec![EspProposal {
                 cipher: EspCipher::Aes128Cbc,
                 integrity: Some(EspIntegrity::HmacSha1),

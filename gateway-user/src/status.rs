@@ -303,6 +303,10 @@ pub struct IkeSaStatus {
     pub rekey_in_seconds: u64,
     /// Seconds until its lifetime ends.
     pub expires_in_seconds: u64,
+    /// IKEv1: octets of IKE messages so far, where there is a limit of them.
+    pub octets: Option<u64>,
+    /// That limit.
+    pub octet_limit: Option<u64>,
 }
 
 /// A pair of SAs.

@@ -250,6 +250,9 @@ pub struct Ike {
     /// Lifetime of the IKE SA.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime_seconds: Option<u32>,
+    /// IKEv1: octets of IKE messages per IKE SA, in units of 1,024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime_kilobytes: Option<u32>,
     /// IKEv2: time between authentications.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reauthentication_seconds: Option<u32>,

@@ -101,7 +101,12 @@ fn our_ike_rekeys(exchange: Exchange) {
     Story {
         exchange,
         first: Side::A,
-        ours: |tunnel| tunnel.ike.lifetime_seconds = Some(12),
+        ours: |tunnel| {
+            tunnel.ike.lifetime_seconds = Some(12);
+            // strongSwan has no such limit and agrees to ours.
+            let is_v1 = tunnel.ike.version.as_deref() != Some("ikev2");
+            tunnel.ike.lifetime_kilobytes = is_v1.then_some(64);
+        },
         theirs: |config| config,
         renewed: ("ike_rekeys", 2),
     }

@@ -11,6 +11,7 @@ use super::phase1::{Authenticated, Phase1};
 use super::quick_mode::initiator::{Agreeing, Asking, AwaitAnswer};
 use super::quick_mode::responder::{AwaitConfirmation, Request};
 use super::sa::SaKeys;
+use super::volume::Volume;
 use crate::crypto::{Hash, RandomSource};
 use crate::event::ChildId;
 use crate::ike_sa::{Pending, Room, random_u32};
@@ -83,6 +84,7 @@ pub(crate) struct Established {
     pub(crate) nat: Option<Nat>,
     /// From the beginning to the end, as both ends know it.
     pub(crate) lifetime: Duration,
+    pub(crate) volume: Volume,
     /// The peer answers R-U-THERE.
     pub(crate) dpd_supported: bool,
     pub(crate) dpd: Dpd,
@@ -181,6 +183,7 @@ impl Established {
             keys,
             nat,
             lifetime: choice.lifetime,
+            volume: Volume::new(choice.kilobytes),
             dpd_supported: dpd,
             dpd: Dpd::new(first_probe),
             quick_modes: BTreeMap::new(),

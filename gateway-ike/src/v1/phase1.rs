@@ -15,7 +15,7 @@ use super::Refusal;
 use super::informational::{announced_lifetimes, says_initial_contact};
 use super::keys::{Iv, Phase1Inputs, Phase1Transcript, Skeyid};
 use super::nat_traversal::{self, Nat};
-use super::proposal::{IkeChoice, smaller_lifetime};
+use super::proposal::{IkeChoice, smaller_kilobytes, smaller_lifetime};
 use super::sa::SaKeys;
 use crate::ike_sa::Spis;
 use crate::path::Path;
@@ -271,6 +271,7 @@ impl Unproven {
             ..
         } = self;
         choice.lifetime = smaller_lifetime(choice.lifetime, remarks.lifetimes);
+        choice.kilobytes = smaller_kilobytes(choice.kilobytes, remarks.lifetimes);
         Authenticated {
             keys,
             choice,

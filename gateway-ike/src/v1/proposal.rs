@@ -26,6 +26,19 @@ pub(crate) fn smaller_lifetime(ours: Duration, theirs: Lifetimes) -> Duration {
     }
 }
 
+/// The smaller of two limits of kilobytes. Naming none, or zero, is no limit.
+pub(crate) fn smaller_kilobytes(ours: Option<u64>, theirs: Lifetimes) -> Option<u64> {
+    let theirs = theirs.kilobytes.filter(|&kilobytes| kilobytes > 0);
+    [ours, theirs].into_iter().flatten().min()
+}
+
+/// Whether an offer has a limit of kilobytes above this one, or none.
+fn offers_more(offered: Lifetimes, kilobytes: u64) -> bool {
+    offered
+        .kilobytes
+        .is_none_or(|theirs| theirs == 0 || kilobytes < theirs)
+}
+
 /// Whether each attribute is of a kind that `known` accepts, and none but the life attributes stands twice.
 fn only_known(attributes: &[Attribute], life: [u16; 2], known: impl Fn(u16) -> bool) -> bool {
     attributes.iter().enumerate().all(|(index, attribute)| {

@@ -233,8 +233,7 @@ fn nonce(rng: &mut impl RandomSource) -> Vec<u8> {
 /// Applies a RESPONDER-LIFETIME: it can only shorten.
 fn shorten(choice: &mut EspChoice, announced: Lifetimes) {
     choice.lifetime = super::proposal::smaller_lifetime(choice.lifetime, announced);
-    let theirs = announced.kilobytes.filter(|&kilobytes| kilobytes > 0);
-    choice.kilobytes = [choice.kilobytes, theirs].into_iter().flatten().min();
+    choice.kilobytes = super::proposal::smaller_kilobytes(choice.kilobytes, announced);
 }
 
 /// The public value that the terms require, or none.

@@ -73,6 +73,7 @@ pub(crate) fn config(who: Who, version: IkeVersion) -> ConnectionConfig {
         mode: Phase1Mode::Main,
         ike_proposals: vec![ike_proposal(version)],
         ike_lifetime: Duration::from_secs(86_400),
+        ike_kilobytes: None,
         esp_proposals: vec![EspProposal {
             cipher: EspCipher::Aes128Cbc,
             integrity: Some(EspIntegrity::HmacSha1),

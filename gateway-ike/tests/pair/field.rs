@@ -11,6 +11,7 @@ use gateway_ike::wire::{Header, PayloadType, vendor};
 use gateway_ike::{Endpoint, EndpointConfig};
 
 use crate::net::{End, FIRST, Fate, Pair, TUNNEL};
+use crate::node::Node;
 use crate::setup::{Setup, esp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -535,4 +536,64 @@ fn v13_other_exchanges_are_refused_in_every_state_of_aggressive_mode() {
         pair.run_for(2 * SECOND);
         pair.assert_up(1);
     }
+}
+
+#[test]
+fn an_ike_sa_is_renewed_before_its_kilobytes_are_used_up_whichever_end_limits_them() {
+    for (mode, end, initiates) in [
+        (Phase1Mode::Main, End::A, End::A),
+        (Phase1Mode::Main, End::B, End::A),
+        (Phase1Mode::Main, End::B, End::B),
+        (Phase1Mode::Aggressive, End::B, End::A),
+    ] {
+        let mut setup = Setup::new().both(|side| {
+            side.mode = mode;
+            side.lifetime.time = 20 * SECOND;
+        });
+        match end {
+            End::A => setup.a.ike_kilobytes = Some(8),
+            End::B => setup.b.ike_kilobytes = Some(8),
+        }
+        match initiates {
+            End::A => setup.b.may_initiate = false,
+            End::B => setup.a.may_initiate = false,
+        }
+        let mut pair = setup.start();
+        pair.initiate(initiates);
+        pair.run_with_traffic(SECOND, SECOND / 10);
+        let before = pair.lost_esp.len();
+        pair.run_with_traffic(900 * SECOND, SECOND / 10);
+        let node = pair.node(initiates);
+        let (up, down) = (count(node, "ike up"), count(node, "ike down"));
+        assert!(up >= 4, "{mode:?} {end:?}: {up} times up, {:#?}", node.log);
+        assert!(
+            up - down <= 2,
+            "{mode:?} {end:?}: {up} times up, {down} times down"
+        );
+        assert_eq!(pair.lost_esp.len(), before, "{mode:?} {end:?}");
+        pair.assert_mirrored();
+    }
+}
+
+#[test]
+fn an_ike_sa_whose_kilobytes_are_used_up_falls_silent() {
+    let mut setup = Setup::new().both(|side| side.dpd_delay = Some(SECOND));
+    setup.b.ike_kilobytes = Some(8);
+    let [mut a, mut b] = [Setup::new().a, Setup::new().b];
+    b.ike_kilobytes = Some(8);
+    let mut pair = Pair::established(setup);
+    for (end, side) in [(End::A, &mut a), (End::B, &mut b)] {
+        side.dpd_delay = Some(SECOND);
+        side.may_initiate = false;
+        pair.with(end, |endpoint, now| endpoint.put_connection(now, side.config()));
+    }
+    let before = pair.sent.len();
+    pair.run_for(600 * SECOND);
+    let octets: usize = pair.sent[before..].iter().map(|(_, _, sent)| sent.len()).sum();
+    assert!((6 * 1024..9 * 1024).contains(&octets), "{octets} octets");
+    assert_eq!((pair.a.ike_sas.len(), pair.b.ike_sas.len()), (0, 0));
+}
+
+fn count(node: &Node, what: &str) -> usize {
+    node.log.iter().filter(|line| line.contains(what)).count()
 }

@@ -20,6 +20,7 @@ pub(crate) struct Side {
     pub(crate) psk: &'static str,
     pub(crate) ike: Vec<IkeProposal>,
     pub(crate) ike_lifetime: Duration,
+    pub(crate) ike_kilobytes: Option<u32>,
     pub(crate) esp: Vec<EspProposal>,
     pub(crate) pfs: Option<DhGroup>,
     pub(crate) lifetime: ChildLifetime,
@@ -60,6 +61,7 @@ impl Side {
             psk: "a key that both ends know",
             ike: vec![ike(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024)],
             ike_lifetime: Duration::from_secs(86_400),
+            ike_kilobytes: None,
             esp: vec![esp(EspCipher::Aes128Cbc, Some(EspIntegrity::HmacSha1))],
             pfs: None,
             lifetime: ChildLifetime {
@@ -92,6 +94,7 @@ impl Side {
             mode: self.mode,
             ike_proposals: self.ike.clone(),
             ike_lifetime: self.ike_lifetime,
+            ike_kilobytes: self.ike_kilobytes,
             esp_proposals: self.esp.clone(),
             pfs: self.pfs,
             child_lifetime: self.lifetime,

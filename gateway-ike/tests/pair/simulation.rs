@@ -140,6 +140,10 @@ impl Plan {
             ]),
         };
         let actions = Self::actions(&mut dice, setup.nat);
+        if dice.one_in(4) {
+            // Enough for about ten renewals of Child SAs. IKEv1 only.
+            (setup.a.ike_kilobytes, setup.b.ike_kilobytes) = (Some(8), Some(8));
+        }
         Self {
             seed,
             weather,

@@ -129,6 +129,7 @@ pub(crate) fn tunnel(kind: Kind, number: u32) -> ConnectionConfig {
             additional: kind.additional,
         }],
         ike_lifetime: Duration::from_secs(86_400),
+        ike_kilobytes: None,
         esp_proposals: vec![EspProposal {
             cipher: EspCipher::Aes128Cbc,
             integrity: Some(EspIntegrity::HmacSha1),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::status::{ChildStatus, EventStatus, Status, TunnelState, TunnelStatus};
+use crate::status::{ChildStatus, EventStatus, IkeSaStatus, Status, TunnelState, TunnelStatus};
 
 /// How many lines of a tunnel's timeline are shown.
 const TIMELINE: usize = 20;
@@ -120,7 +120,7 @@ pub(super) fn tunnel(tunnel: &TunnelStatus, colour: bool) -> String {
         Some(ike) => line(
             &mut out,
             format_args!(
-                "ike       {}{}, {} as {}{}, {} - {}, established {} ago, rekeyed in {}, ends in {}",
+                "ike       {}{}, {} as {}{}, {} - {}, established {} ago, rekeyed in {}, ends in {}{}",
                 ike.version,
                 if ike.version == "ikev1" {
                     format!(" {} mode", tunnel.mode)
@@ -134,7 +134,8 @@ pub(super) fn tunnel(tunnel: &TunnelStatus, colour: bool) -> String {
                 ike.spis.1,
                 duration(ike.established_seconds),
                 duration(ike.rekey_in_seconds),
-                duration(ike.expires_in_seconds)
+                duration(ike.expires_in_seconds),
+                volume(ike)
             ),
         ),
     }
@@ -276,6 +277,14 @@ pub(super) const fn hue(state: TunnelState) -> &'static str {
         TunnelState::Down => "31",
         TunnelState::Disabled => "2",
     }
+}
+
+/// How much of its octets an IKE SA has used, if they are limited.
+fn volume(ike: &IkeSaStatus) -> String {
+    let volume = ike.octets.zip(ike.octet_limit);
+    volume.map_or_else(String::new, |(octets, limit)| {
+        format!(", {octets} of {limit} octets")
+    })
 }
 
 /// Seconds in the two largest units: `3d4h`, `59m10s`.

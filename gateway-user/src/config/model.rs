@@ -178,6 +178,8 @@ pub struct IkeConfig {
     pub proposals: Vec<IkeProposal>,
     /// Lifetime of the IKE SA.
     pub lifetime: Duration,
+    /// IKEv1: kilobytes (1,024 octets) of IKE messages per IKE SA; `None`: no limit.
+    pub lifetime_kilobytes: Option<u32>,
     /// IKEv2: how often both ends authenticate anew; `None`: never.
     pub reauthentication: Option<Duration>,
     /// Identity we send.

@@ -17,6 +17,8 @@ use super::read::value_or;
 use super::section::{NumberOrWord, Section};
 use super::values;
 
+/// With less an IKE SA would be renewed after a handful of Quick Modes.
+const LEAST_IKE_KILOBYTES: u32 = 64;
 /// Lifetimes below what the product's API takes are legal, so that a test can watch several rekeys; `gateway check` warns.
 const LIFETIMES: std::ops::RangeInclusive<u64> = 10..=604_800;
 /// Characters of a pre-shared key that stands up to guessing offline, which aggressive mode lets anybody do who listens.
@@ -30,6 +32,7 @@ pub(super) struct IkeDraft {
     mode_place: Place,
     proposals: Vec<IkeProposal>,
     lifetime: Duration,
+    lifetime_kilobytes: Option<u32>,
     reauthentication: Option<Duration>,
     local_id: Option<Identity>,
     peer_id: Option<Identity>,
@@ -44,6 +47,7 @@ impl IkeDraft {
             mode: self.mode,
             proposals: self.proposals,
             lifetime: self.lifetime,
+            lifetime_kilobytes: self.lifetime_kilobytes,
             reauthentication: self.reauthentication,
             local_id: self.local_id.unwrap_or(Identity::Ipv4(local)),
             peer_id: self.peer_id.unwrap_or(Identity::Ipv4(peer)),
@@ -92,6 +96,7 @@ fn read_ike(log: &Log, mut section: Section<'_>, version: IkeVersion) -> IkeDraf
         lifetime: value_or(section.number("lifetime_seconds", LIFETIMES).map(seconds), || {
             Duration::from_hours(24)
         }),
+        lifetime_kilobytes: ike_kilobytes(log, &mut section, version),
         reauthentication,
         local_id,
         peer_id,
@@ -100,6 +105,20 @@ fn read_ike(log: &Log, mut section: Section<'_>, version: IkeVersion) -> IkeDraf
     };
     section.finish();
     read
+}
+
+fn ike_kilobytes(log: &Log, section: &mut Section<'_>, version: IkeVersion) -> Option<u32> {
+    let At { value, place } = section.number("lifetime_kilobytes", 0..=u64::from(u32::MAX))?;
+    let kilobytes = Some(value).filter(|&kilobytes: &u32| kilobytes > 0)?;
+    if version == IkeVersion::V2 {
+        log.mistake(&place, "is for IKEv1: IKE SAs of IKEv2 have no limit of octets");
+    } else if kilobytes < LEAST_IKE_KILOBYTES {
+        log.mistake(
+            &place,
+            format!("is 0 for no limit, or at least {LEAST_IKE_KILOBYTES}"),
+        );
+    }
+    Some(kilobytes)
 }
 
 /// The list `proposals`, or one proposal of single fields.

@@ -33,6 +33,7 @@ pub(super) fn connection(
         mode: ike.mode,
         ike_proposals: ike.proposals.clone(),
         ike_lifetime: ike.lifetime,
+        ike_kilobytes: ike.lifetime_kilobytes,
         esp_proposals: ipsec.proposals.clone(),
         pfs: ipsec.pfs,
         child_lifetime: ChildLifetime {

@@ -2,21 +2,43 @@
 
 use std::time::Instant;
 
-use crate::endpoint::Endpoint;
-use crate::ike_sa::SaKey;
+use crate::endpoint::{Endpoint, Timer};
+use crate::ike_sa::{IkeSa, SaKey};
 use crate::path::Path;
 use crate::v1::fragments::is_fragment;
+use crate::v1::volume::Due;
 use crate::wire::Header;
 
 impl Endpoint {
     /// Sends a message of an ISAKMP SA.
     pub(in crate::endpoint) fn send_ike(&mut self, key: SaKey, path: Path, datagram: Vec<u8>) {
+        if let Some(established) = self.sas.get_mut(&key).and_then(IkeSa::phase_2_mut) {
+            established.volume.add(datagram.len());
+        }
         let datagrams = match self.sas.get_mut(&key).and_then(|sa| sa.v1_mut()) {
             Some(isakmp) => isakmp.packed(datagram),
             None => vec![datagram],
         };
         for datagram in datagrams {
             self.send(path, datagram);
+        }
+    }
+
+    /// An authentic, fresh message of phase 2 came in.
+    pub(super) fn note_protected(&mut self, now: Instant, key: SaKey, path: Path, header: &Header) {
+        self.note_heard(now, key, path);
+        let Some(sa) = self.sas.get_mut(&key) else { return };
+        let initiator = sa.initiator;
+        let Some(established) = sa.phase_2_mut() else {
+            return;
+        };
+        established
+            .volume
+            .add(usize::try_from(header.length).unwrap_or(usize::MAX));
+        match established.volume.due(initiator) {
+            Some(Due::Renewal) => self.timers.set(Timer::IkeRekey(key), now),
+            Some(Due::End) => self.timers.set(Timer::IkeEnd(key), now),
+            None => {}
         }
     }
 

@@ -43,7 +43,7 @@ impl Endpoint {
                     self.drop_datagram("a message id that was used");
                 }
                 Ok(said) => {
-                    self.note_heard(now, key, path);
+                    self.note_protected(now, key, path, header);
                     let ends = |said: &Said| matches!(said, Said::DeletedIke(ended) if ended.contains(&spis));
                     if let Some(notify) = first_error(&said).filter(|_| unconfirmed && said.iter().any(ends))
                     {

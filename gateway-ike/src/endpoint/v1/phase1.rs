@@ -4,7 +4,7 @@ mod established;
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{ConnectionId, Phase1Mode};
 use crate::crypto::KeyExchangeDone;
@@ -24,6 +24,10 @@ use crate::wire::{ExchangeType, Header, IkeSpi, ProtocolId};
 /// How often the last message of Aggressive Mode is sent in all, while nothing shows that the peer has it. The last one comes 31
 /// seconds after the first: peers give up a half-open exchange after about 30.
 const LAST_MESSAGE_SENT: u32 = 6;
+/// How soon a message of a renewal is sent again, at the least, however little time the old IKE SA has left.
+const SHORTEST_WAIT: Duration = Duration::from_secs(2);
+/// The same when the old IKE SA has ended meanwhile.
+const LATE_WAIT: Duration = Duration::from_secs(8);
 
 impl Endpoint {
     /// Starts Main Mode or Aggressive Mode, unless one is under way.
@@ -387,8 +391,10 @@ impl Endpoint {
 
     /// The timer of phase 1 fired.
     pub(in crate::endpoint) fn on_phase_1_timer(&mut self, now: Instant, key: SaKey) {
+        let most = self.longest_wait(now, key);
         let Some(sa) = self.sas.get_mut(&key) else { return };
         let (connection, path) = (sa.connection, sa.path);
+        let ends = sa.started + self.config.retransmit.total();
         let Some(isakmp) = sa.v1_mut() else { return };
         let Phase::Negotiating(phase1) = &isakmp.phase else {
             return self.repeat_last_message(now, key);
@@ -400,7 +406,13 @@ impl Endpoint {
             self.fail_phase_1(now, key);
             return;
         };
-        match self.config.retransmit.wait(pending.sent + 1) {
+        let wait = self.config.retransmit.wait(pending.sent + 1);
+        let wait = match most {
+            Some(most) if now < ends => Some(wait.map_or(most, |wait| wait.min(most))),
+            Some(_) => None,
+            None => wait,
+        };
+        match wait {
             Some(wait) => {
                 pending.sent += 1;
                 let datagram = pending.datagram.clone();
@@ -414,6 +426,14 @@ impl Endpoint {
                 self.fail_phase_1(now, key);
             }
         }
+    }
+
+    /// How long a renewal waits at most before it sends again: what is to be replaced must not end between two attempts.
+    fn longest_wait(&self, now: Instant, key: SaKey) -> Option<Duration> {
+        let old = self.sas.get(&self.sas.get(&key)?.replaces?);
+        let ends = old.and_then(|old| Some(old.up?.since + old.phase_2()?.lifetime));
+        let left = ends.map(|ends| ends.saturating_duration_since(now) / 8);
+        Some(left.map_or(LATE_WAIT, |left| left.max(SHORTEST_WAIT)))
     }
 
     /// Established, and the peer has not shown yet that it has our last message.
@@ -440,11 +460,16 @@ impl Endpoint {
     /// A peer that is silent about a Quick Mode may miss our last message of phase 1, without which it can read nothing else.
     pub(super) fn repeat_unproven_last_message(&mut self, key: SaKey) {
         let Some(sa) = self.sas.get(&key) else { return };
-        let Some(isakmp) = sa.v1().filter(|isakmp| isakmp.is_unproven()) else {
-            return;
+        let Some(isakmp) = sa.v1() else { return };
+        let silent = sa.up.is_some_and(|up| sa.heard <= up.since);
+        let last = match (&isakmp.pending, &isakmp.answered) {
+            (Some(pending), _) if isakmp.is_unproven() => Some(&pending.datagram),
+            // Message 6 of main mode: a peer that misses it asks again, but what it asks may be lost just as well.
+            (None, Some(answered)) if silent => answered.datagram.as_ref(),
+            (Some(_), _) | (None, _) => None,
         };
-        let (path, pending) = (sa.path, isakmp.pending.as_ref());
-        if let Some(datagram) = pending.map(|pending| pending.datagram.clone()) {
+        let path = sa.path;
+        if let Some(datagram) = last.cloned() {
             self.totals.retransmits += 1;
             self.send_ike(key, path, datagram);
         }

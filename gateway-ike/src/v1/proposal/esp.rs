@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateway_common::Spi;
 
-use super::{only_known, smaller_lifetime};
+use super::{offers_more, only_known, smaller_kilobytes, smaller_lifetime};
 use crate::config::{ConnectionConfig, EspCipher, EspIntegrity, EspProposal};
 use crate::crypto::DhGroup;
 use crate::diagnosis::{Code, Diagnosis, describe_all};
@@ -156,15 +156,11 @@ impl EspTerms<'_> {
             seconds: theirs.life.seconds.or(Some(DEFAULT_LIFETIME)),
             ..theirs.life
         };
-        let theirs_kilobytes = life.kilobytes.filter(|&kilobytes| kilobytes > 0);
         EspChoice {
             proposal: theirs.proposal,
             spi,
             lifetime: smaller_lifetime(ours.time, life),
-            kilobytes: [ours.kilobytes.map(u64::from), theirs_kilobytes]
-                .into_iter()
-                .flatten()
-                .min(),
+            kilobytes: smaller_kilobytes(ours.kilobytes.map(u64::from), life),
             announce: None,
         }
     }
@@ -174,11 +170,7 @@ impl EspTerms<'_> {
         let seconds = offered.seconds.unwrap_or(DEFAULT_LIFETIME);
         let announce = Lifetimes {
             seconds: Some(choice.lifetime.as_secs()).filter(|&ours| seconds == 0 || ours < seconds),
-            kilobytes: choice.kilobytes.filter(|&ours| {
-                offered
-                    .kilobytes
-                    .is_none_or(|theirs| theirs == 0 || ours < theirs)
-            }),
+            kilobytes: choice.kilobytes.filter(|&ours| offers_more(offered, ours)),
         };
         (announce != Lifetimes::default()).then_some(announce)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{only_known, smaller_lifetime};
+use super::{offers_more, only_known, smaller_kilobytes, smaller_lifetime};
 use crate::config::{ConnectionConfig, IkeProposal};
 use crate::crypto::{DhGroup, Encryption, Hash};
 use crate::diagnosis::{Code, Diagnosis, describe_all};
@@ -20,6 +20,8 @@ const GROUP_TYPE_MODP: u64 = 1;
 pub(crate) struct IkeChoice {
     pub(crate) proposal: IkeProposal,
     pub(crate) lifetime: Duration,
+    /// Kilobytes of IKE messages; `None` for no limit.
+    pub(crate) kilobytes: Option<u64>,
     /// As responder: ours is shorter than the initiator offered, and so has to be said.
     pub(crate) announce: bool,
 }
@@ -31,14 +33,17 @@ pub(crate) fn aggressive_group(config: &ConnectionConfig) -> Option<DhGroup> {
 
 /// Our SA payload: one transform for each acceptable combination, or each with the group `only`.
 pub(crate) fn offer_ike(config: &ConnectionConfig, only: Option<DhGroup>) -> SaPayload {
-    let seconds = config.ike_lifetime.as_secs();
+    let life = Lifetimes {
+        seconds: Some(config.ike_lifetime.as_secs()),
+        kilobytes: config.ike_kilobytes.map(u64::from),
+    };
     let offered = config
         .ike_proposals
         .iter()
         .filter(|proposal| only.is_none_or(|group| proposal.group == group));
     let transforms = (1..=u8::MAX)
         .zip(offered)
-        .filter_map(|(number, proposal)| to_transform(number, proposal, seconds))
+        .filter_map(|(number, proposal)| to_transform(number, proposal, life))
         .collect();
     SaPayload::new(vec![Proposal {
         number: 1,
@@ -67,14 +72,10 @@ pub(crate) fn select_ike(
                     continue;
                 };
                 if theirs == *ours {
-                    let lifetime = smaller_lifetime(config.ike_lifetime, life);
-                    let choice = IkeChoice {
-                        proposal: theirs,
-                        lifetime,
-                        announce: life
-                            .seconds
-                            .is_none_or(|theirs| theirs == 0 || lifetime.as_secs() < theirs),
-                    };
+                    let mut choice = choice(config, theirs, life);
+                    let seconds = choice.lifetime.as_secs();
+                    choice.announce = life.seconds.is_none_or(|theirs| theirs == 0 || seconds < theirs)
+                        || choice.kilobytes.is_some_and(|ours| offers_more(life, ours));
                     let answer = Proposal {
                         transforms: vec![transform.clone()],
                         ..proposal.clone()
@@ -95,11 +96,7 @@ pub(crate) fn chosen_ike(config: &ConnectionConfig, answer: &SaPayload) -> Resul
         && let Some((theirs, life)) = from_transform(transform)
         && config.ike_proposals.contains(&theirs)
     {
-        return Ok(IkeChoice {
-            proposal: theirs,
-            lifetime: smaller_lifetime(config.ike_lifetime, life),
-            announce: false,
-        });
+        return Ok(choice(config, theirs, life));
     }
     Err(mismatch(
         config,
@@ -108,6 +105,15 @@ pub(crate) fn chosen_ike(config: &ConnectionConfig, answer: &SaPayload) -> Resul
             describe_offer(answer)
         ),
     ))
+}
+
+fn choice(config: &ConnectionConfig, proposal: IkeProposal, theirs: Lifetimes) -> IkeChoice {
+    IkeChoice {
+        proposal,
+        lifetime: smaller_lifetime(config.ike_lifetime, theirs),
+        kilobytes: smaller_kilobytes(config.ike_kilobytes.map(u64::from), theirs),
+        announce: false,
+    }
 }
 
 /// The peer refused all we have, without saying what it wants.
@@ -128,7 +134,7 @@ fn mismatch(config: &ConnectionConfig, peer: String) -> Diagnosis {
 }
 
 /// `None` for an AEAD, which IKEv1 does not have.
-fn to_transform(number: u8, proposal: &IkeProposal, seconds: u64) -> Option<Transform> {
+fn to_transform(number: u8, proposal: &IkeProposal, life: Lifetimes) -> Option<Transform> {
     let (cipher, key_len) = encryption_numbers(proposal.encryption)?;
     let mut attributes = vec![Attribute::Tv(IkeAttribute::ENCRYPTION_ALGORITHM.0, cipher.0)];
     attributes.extend(key_len.map(|bits| Attribute::Tv(IkeAttribute::KEY_LENGTH.0, bits)));
@@ -140,10 +146,6 @@ fn to_transform(number: u8, proposal: &IkeProposal, seconds: u64) -> Option<Tran
             AuthMethod::PRE_SHARED_KEY.0,
         ),
     ]);
-    let life = Lifetimes {
-        seconds: Some(seconds),
-        kilobytes: None,
-    };
     attributes.extend(life.to_attributes(LifeAttributes::IKE));
     Some(Transform {
         number,
@@ -286,11 +288,11 @@ mod tests {
             for hash in Hash::ALL {
                 for group in DhGroup::ALL.into_iter().filter(|group| group.is_for_ikev1()) {
                     let proposal = proposal(encryption, hash, group);
-                    let transform = to_transform(1, &proposal, 3600).unwrap();
                     let life = Lifetimes {
                         seconds: Some(3600),
-                        kilobytes: None,
+                        kilobytes: Some(500),
                     };
+                    let transform = to_transform(1, &proposal, life).unwrap();
                     assert_eq!(from_transform(&transform), Some((proposal, life)));
                 }
             }
@@ -302,7 +304,10 @@ mod tests {
         let good = to_transform(
             1,
             &proposal(Encryption::Aes128Cbc, Hash::Sha1, DhGroup::Modp1024),
-            3600,
+            Lifetimes {
+                seconds: Some(3600),
+                kilobytes: None,
+            },
         )
         .unwrap();
         let with = |kind: IkeAttribute, value: u16| {
@@ -354,7 +359,7 @@ mod tests {
         let mut transform = to_transform(
             1,
             &proposal(Encryption::TripleDes, Hash::Md5, DhGroup::Modp1024),
-            1,
+            Lifetimes::default(),
         )
         .unwrap();
         assert_eq!(describe(&transform), "3des/md5/group2");

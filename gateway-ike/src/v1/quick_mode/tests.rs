@@ -56,6 +56,7 @@ fn config() -> ConnectionConfig {
         mode: Phase1Mode::Main,
         ike_proposals: Vec::new(),
         ike_lifetime: Duration::from_secs(1),
+        ike_kilobytes: None,
         esp_proposals: vec![EspProposal {
             cipher: EspCipher::Aes128Cbc,
             integrity: Some(EspIntegrity::HmacSha1),

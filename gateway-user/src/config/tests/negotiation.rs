@@ -58,7 +58,7 @@ fn the_defaults_are_those_of_the_product() {
 fn every_setting_is_read() {
     let config = with(
         "ike = { version = \"any\", mode = \"aggressive\", reauthentication_seconds = 7200, dpd_seconds = 5, \
-         dpd_action = \"restart\", fragmentation = false, local_id = \"gw.example.com\", peer_id = \"key-id:0x00ff\" }\n\
+         dpd_action = \"restart\", fragmentation = false, lifetime_kilobytes = 1000, local_id = \"gw.example.com\", peer_id = \"key-id:0x00ff\" }\n\
          ipsec = { esn = \"allow\", pfs = 24, lifetime_kilobytes = 0 }",
     );
     let (ike, ipsec) = (&config.tunnels[0].ike, &config.tunnels[0].ipsec);
@@ -69,6 +69,7 @@ fn every_setting_is_read() {
         action: DpdAction::Restart,
     };
     assert_eq!((ike.dpd, ike.fragmentation), (Some(dpd), false));
+    assert_eq!(ike.lifetime_kilobytes, Some(1000));
     assert_eq!(ike.local_id, Identity::Fqdn("gw.example.com".into()));
     assert_eq!(ike.peer_id, Identity::KeyId(vec![0, 255]));
     assert_eq!(ipsec.pfs.map(|group| group.number()), Some(24));
@@ -306,6 +307,16 @@ fn each_refusal_names_the_field_and_the_rule() {
         ("ipsec.esn = true", "ipsec.esn", "is a string"),
         ("ipsec.esn = \"on\"", "ipsec.esn", "is one of off, allow"),
         ("ipsec.esn = \"allow\"", "ipsec.esn", "is for IKEv2"),
+        (
+            "ike.lifetime_kilobytes = 63",
+            "ike.lifetime_kilobytes",
+            "at least 64",
+        ),
+        (
+            "ike = { version = \"ikev2\", lifetime_kilobytes = 1000 }",
+            "ike.lifetime_kilobytes",
+            "is for IKEv1",
+        ),
         (
             "ipsec.lifetime_kilobytes = -1",
             "ipsec.lifetime_kilobytes",

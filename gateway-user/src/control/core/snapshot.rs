@@ -310,17 +310,20 @@ impl<F: Fabric> Core<F> {
 
     fn ike_sa_status(&self, now: Instant, ike: &IkeSa) -> IkeSaStatus {
         let own_spi = if ike.initiator { ike.spis.0 } else { ike.spis.1 };
-        let idle = self.endpoint.ike_sa(now, own_spi).map(|sa| sa.idle);
+        let sa = self.endpoint.ike_sa(now, own_spi);
+        let volume = sa.as_ref().and_then(|sa| sa.volume);
         IkeSaStatus {
             version: ike.version.name().to_owned(),
             nat: ike.nat,
-            idle_seconds: idle.unwrap_or_default().as_secs(),
+            idle_seconds: sa.map_or(0, |sa| sa.idle.as_secs()),
             initiator: ike.initiator,
             algorithms: ike.algorithms.clone(),
             spis: (ike.spis.0.to_string(), ike.spis.1.to_string()),
             established_seconds: now.saturating_duration_since(ike.established).as_secs(),
             rekey_in_seconds: seconds_until(now, ike.rekey_at),
             expires_in_seconds: seconds_until(now, ike.expires_at),
+            octets: volume.map(|(octets, _)| octets),
+            octet_limit: volume.map(|(_, limit)| limit),
         }
     }
 }

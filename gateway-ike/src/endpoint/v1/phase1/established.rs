@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::config::IkeVersion;
 use crate::endpoint::established::NewIkeSa;
 use crate::endpoint::{Endpoint, Timer};
+use crate::event::Event;
 use crate::ike_sa::{IkeSa, SaKey, random_u32};
 use crate::path::NatSides;
 use crate::v1::isakmp_sa::{Established, Phase};
@@ -77,7 +78,7 @@ impl Endpoint {
         self.send_informational(key, |established| {
             let lifetimes = Lifetimes {
                 seconds: Some(established.lifetime.as_secs()),
-                kilobytes: None,
+                kilobytes: established.volume.kilobytes(),
             };
             let data = lifetimes.to_notify_data(LifeAttributes::IKE);
             vec![established.keys.notify(NotifyType::RESPONDER_LIFETIME, data)]
@@ -92,9 +93,17 @@ impl Endpoint {
         let connection = sa.connection;
         let Some(up) = &mut sa.up else { return };
         let since = up.since;
-        let Some(ours) = sa.phase_2().map(|established| established.lifetime) else {
+        let Some(established) = sa.phase_2_mut() else {
             return;
         };
+        let ours = established.lifetime;
+        if established.volume.shorten(theirs) {
+            let kilobytes = established.volume.kilobytes().unwrap_or(0);
+            self.outbox.event(Event::Note {
+                connection,
+                text: format!("peer keeps the ike sa for {kilobytes} kilobytes only"),
+            });
+        }
         let lifetime = smaller_lifetime(ours, theirs);
         if lifetime >= ours {
             return;

@@ -90,7 +90,7 @@ impl Endpoint {
         match step.judge(&established.keys, setting.terms(), header, body) {
             Err(Refusal::Drop(why)) => self.drop_datagram(why),
             Err(Refusal::Report(diagnosis, notify) | Refusal::End(diagnosis, notify)) => {
-                self.note_heard(now, key, path);
+                self.note_protected(now, key, path, header);
                 self.refuse_quick_answer(now, key, asking, diagnosis, notify);
             }
             Ok(answer) => {
@@ -102,7 +102,7 @@ impl Endpoint {
                     return;
                 };
                 let next = step.on_answer(answer, &established.keys);
-                self.note_heard(now, key, path);
+                self.note_protected(now, key, path, header);
                 let answer = (Some(digest(datagram)), answered_in);
                 match next {
                     Ok(Next::Concluded(concluded)) => self.conclude(now, key, asking, answer, Ok(*concluded)),

@@ -63,7 +63,7 @@ impl Endpoint {
                     self.keep_quick_mode(now, key, message_id, quick);
                     self.send_ike(key, path, reply);
                 }
-                self.note_heard(now, key, path);
+                self.note_protected(now, key, path, header);
                 self.report(now, Some(connection), path, diagnosis);
                 return;
             }
@@ -88,7 +88,7 @@ impl Endpoint {
             // S16, S17: a peer that negotiates for its own sake. What it has keeps working.
             return self.drop_datagram("too many child sas");
         }
-        self.note_heard(now, key, path);
+        self.note_protected(now, key, path, header);
         self.inbound_spis.insert(spi);
         let job = request.job(setting.terms(), &mut self.rng);
         let quick = QuickMode::computing(QuickStep::Responding(Box::new(request)), Some(datagram), now);
@@ -239,7 +239,7 @@ impl Endpoint {
         match step.judge(&established.keys, header, body) {
             Ok(()) => {
                 self.forget_quick_mode(key, header.message_id);
-                self.note_heard(now, key, path);
+                self.note_protected(now, key, path, header);
                 self.confirm(now, child);
             }
             Err(Refusal::Drop(why)) => self.drop_datagram(why),
