@@ -15,7 +15,7 @@ mod show;
 mod tunnel;
 
 pub(super) use arguments::{CustomerGateways, Gateways, Last, Tunnels};
-use arguments::{List, One};
+use arguments::{Listing, One};
 pub(super) use defense::DefensePackages;
 pub(super) use routes::Routes;
 
@@ -339,7 +339,7 @@ fn all(call: Caller<'_>, kind: &Kind, of: &Value, filters: &[(String, String)]) 
     }
 }
 
-fn list(call: Caller<'_>, kind: &Kind, wanted: &List) -> Result<(), Exit> {
+fn list(call: Caller<'_>, kind: &Kind, wanted: &Listing) -> Result<(), Exit> {
     let objects = all(call, kind, &json!({}), &wanted.filters)?;
     print_set(Some(&objects.into()), kind.columns, wanted.json)
 }

@@ -12,7 +12,7 @@ use crate::cli::arguments::AgentSocket;
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Gateways {
     /// List them
-    List(List),
+    List(Listing),
     /// Show one with all its fields
     Show(One),
     /// Make one; it gets a public address of the pool
@@ -96,7 +96,7 @@ impl Renewal {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum CustomerGateways {
     /// List them
-    List(List),
+    List(Listing),
     /// Show one with all its fields
     Show(One),
     /// Make one
@@ -139,7 +139,7 @@ pub(in crate::cli) enum CustomerGateways {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Tunnels {
     /// List them
-    List(List),
+    List(Listing),
     /// Show one with all its fields
     Show {
         #[command(flatten)]
@@ -293,7 +293,7 @@ impl Start {
 
 /// Which objects to list.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct List {
+pub(in crate::cli) struct Listing {
     /// Only those with this value: vpc-id, vpn-gateway-id, customer-gateway-id, vpn-connection-name, ...
     #[arg(long = "filter", value_name = "NAME=VALUE", value_parser = filter)]
     pub(super) filters: Vec<(String, String)>,
@@ -339,7 +339,7 @@ pub(in crate::cli) struct Last {
 impl Gateways {
     pub(super) const fn agent(&self) -> &AgentSocket {
         match self {
-            Self::List(List { agent, .. })
+            Self::List(Listing { agent, .. })
             | Self::Show(One { agent, .. })
             | Self::Delete(One { agent, .. })
             | Self::Create { agent, .. }
@@ -352,7 +352,7 @@ impl Gateways {
 impl CustomerGateways {
     pub(super) const fn agent(&self) -> &AgentSocket {
         match self {
-            Self::List(List { agent, .. })
+            Self::List(Listing { agent, .. })
             | Self::Show(One { agent, .. })
             | Self::Delete(One { agent, .. })
             | Self::Create { agent, .. }
@@ -365,7 +365,7 @@ impl CustomerGateways {
 impl Tunnels {
     pub(super) const fn agent(&self) -> &AgentSocket {
         match self {
-            Self::List(List { agent, .. })
+            Self::List(Listing { agent, .. })
             | Self::Show {
                 one: One { agent, .. },
                 ..

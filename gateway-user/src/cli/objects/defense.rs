@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use ipnet::Ipv4Net;
 use serde_json::{Map, Value, json};
 
-use super::arguments::{List, One};
+use super::arguments::{Listing, One};
 use super::{Caller, Kind, delete, list, show};
 use crate::cli::arguments::AgentSocket;
 use crate::cli::exit::Exit;
@@ -30,7 +30,7 @@ const PACKAGE: Kind = Kind {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum DefensePackages {
     /// List them
-    List(List),
+    List(Listing),
     /// Show one with all its limits
     Show(One),
     /// Make one
@@ -152,7 +152,7 @@ impl Limits {
 impl DefensePackages {
     pub(super) const fn agent(&self) -> &AgentSocket {
         match self {
-            Self::List(List { agent, .. })
+            Self::List(Listing { agent, .. })
             | Self::Show(One { agent, .. })
             | Self::Unbind(One { agent, .. })
             | Self::Delete(One { agent, .. })

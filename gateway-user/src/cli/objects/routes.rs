@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
-use super::arguments::List;
+use super::arguments::Listing;
 use super::{Caller, GATEWAY, Kind, all, finish, print_set, show};
 use crate::cli::arguments::AgentSocket;
 use crate::cli::exit::Exit;
@@ -37,7 +37,7 @@ pub(in crate::cli) enum Routes {
         #[arg(long)]
         gateway: Option<String>,
         #[command(flatten)]
-        list: List,
+        list: Listing,
     },
     /// Make one; from the first one on, a tunnel carries what its routes name
     Create {
@@ -90,7 +90,7 @@ impl Routes {
     pub(super) const fn agent(&self) -> &AgentSocket {
         match self {
             Self::List {
-                list: List { agent, .. },
+                list: Listing { agent, .. },
                 ..
             }
             | Self::Create { agent, .. }
