@@ -175,6 +175,9 @@ impl Engine {
             Event::UseOutbound { child } => {
                 assert!(self.children.contains(&child), "use of what is not installed")
             }
+            Event::RaiseSequence { child, .. } => {
+                assert!(self.children.contains(&child), "a jump of what is not installed")
+            }
             Event::RemoveChild { child } => {
                 assert!(self.children.remove(&child), "removal of what is not installed");
             }

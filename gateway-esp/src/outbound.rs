@@ -252,6 +252,11 @@ impl OutboundSa {
         self.core.counter.highest()
     }
 
+    /// Leaves out the next sequence numbers (RFC 6311 section 5.2). Past the last one the SA is exhausted, as after so many packets.
+    pub fn raise_sequence(&self, by: u64) {
+        self.core.counter.raise(by);
+    }
+
     /// A unique IV for an AEAD, an unpredictable one otherwise.
     fn iv(&self, number: &SequenceNumber, ivs: &mut IvGenerator) -> [u8; 16] {
         if self.core.sealer.iv_is_nonce() {

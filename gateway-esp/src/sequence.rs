@@ -109,6 +109,15 @@ impl Counter {
         self.next.fetch_max(highest.saturating_add(1), Ordering::Relaxed);
     }
 
+    /// Leaves out numbers. Beyond the last one the counter is exhausted.
+    pub(crate) fn raise(&self, by: u64) {
+        // The bound keeps away from 2^64 what `reserve` adds blindly.
+        let raised = |next: u64| Some(next.saturating_add(by).min(self.last.saturating_add(1)).max(next));
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, raised)
+            .ok();
+    }
+
     /// The highest number taken so far; 0 before the first.
     pub(crate) fn highest(&self) -> u64 {
         self.next.load(Ordering::Relaxed).saturating_sub(1).min(self.last)
@@ -177,6 +186,19 @@ mod tests {
         counter.skip_to(100);
         counter.skip_to(50);
         assert_eq!(numbers(counter.reserve(1)), Ok(vec![101]));
+    }
+
+    #[test]
+    fn raising_leaves_numbers_out_and_exhausts_at_the_end() {
+        let counter = Counter::new(LAST);
+        assert_eq!(numbers(counter.reserve(1)), Ok(vec![1]));
+        counter.raise(1000);
+        assert_eq!(numbers(counter.reserve(1)), Ok(vec![1002]));
+        counter.raise(0);
+        assert_eq!(numbers(counter.reserve(1)), Ok(vec![1003]));
+        counter.raise(u64::MAX);
+        assert_eq!(numbers(counter.reserve(1)), Err(SequenceExhausted));
+        assert_eq!(counter.highest(), LAST);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) struct Child {
     pub(crate) inbound: Spi,
     /// The peer's: what a Delete of the peer names.
     pub(crate) outbound: Spi,
+    /// Whether its sequence numbers have 64 bits.
+    pub(crate) esn: bool,
     /// The IKE SA that negotiated it.
     pub(crate) ike: SaKey,
     pub(crate) usage: Use,
@@ -266,6 +268,7 @@ mod tests {
             }],
             inbound: Spi::new(spi).unwrap(),
             outbound: Spi::new(spi + 1000).unwrap(),
+            esn: false,
             ike: SaKey(1),
             usage: Use::Unconfirmed,
             initiator: false,

@@ -154,6 +154,13 @@ pub enum Event {
         /// The Child SA.
         child: ChildId,
     },
+    /// What is sealed with this Child SA from here on leaves out so many sequence numbers (RFC 6311 section 5.2).
+    RaiseSequence {
+        /// The Child SA.
+        child: ChildId,
+        /// The numbers to leave out; at most a quarter of all.
+        by: u64,
+    },
     /// Remove both directions. When it was the one in use and no other serves the pair, the pair is down.
     RemoveChild {
         /// The Child SA.

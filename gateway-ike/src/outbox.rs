@@ -28,6 +28,7 @@ impl Outbox {
             | Event::ForgetInbound { .. }
             | Event::InstallChild { .. }
             | Event::UseOutbound { .. }
+            | Event::RaiseSequence { .. }
             | Event::RemoveChild { .. }
             | Event::PeerPortChanged { .. } => false,
         };

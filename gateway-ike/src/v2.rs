@@ -7,6 +7,7 @@ pub mod auth;
 pub(crate) mod channel;
 pub(crate) mod child_sa;
 pub mod cookie;
+pub(crate) mod counter_sync;
 pub(crate) mod create_child_sa;
 pub(crate) mod ike_auth;
 pub(crate) mod ike_intermediate;

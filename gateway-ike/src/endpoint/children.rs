@@ -44,6 +44,7 @@ impl Endpoint {
             serves: new.serves.clone(),
             inbound: new.inbound.spi,
             outbound: new.outbound.spi,
+            esn: new.esn,
             ike: key,
             usage: Use::Unconfirmed,
             initiator,

@@ -19,6 +19,7 @@ use crate::wire::v2::{AuthPayload, IdPayload, Message, NotifyType};
 use super::Role;
 use super::auth::AuthError;
 use super::channel::Channel;
+use super::message_id_sync::Known;
 use super::refusal::Refusal;
 use super::setup::Keyed;
 
@@ -31,7 +32,7 @@ pub(crate) struct Authenticated {
     /// The peer says that it knows of no older SA with us.
     pub(crate) initial_contact: bool,
     /// The peer knows of RFC 6311, as we do.
-    pub(crate) message_id_sync: bool,
+    pub(crate) sync: Known,
     /// Message IDs of the first requests of either end after IKE_AUTH: those of the original initiator count on.
     pub(crate) next_id: u32,
 }
@@ -43,9 +44,14 @@ impl Authenticated {
             channel: keyed.channel,
             proposal: keyed.proposal,
             initial_contact: message.notify(NotifyType::INITIAL_CONTACT).is_some(),
-            message_id_sync: message
-                .notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED)
-                .is_some(),
+            sync: Known {
+                message_ids: message
+                    .notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED)
+                    .is_some(),
+                counters: message
+                    .notify(NotifyType::IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED)
+                    .is_some(),
+            },
             next_id: keyed.next_id.wrapping_add(1),
         }
     }

@@ -16,7 +16,7 @@ use super::channel::Channel;
 use super::create_child_sa::{self, Collision};
 use super::ike_auth::{self, Authenticated};
 use super::ike_sa_init;
-use super::message_id_sync::Synchronisation;
+use super::message_id_sync::{Known, Synchronisation};
 use super::setup::Keyed;
 use super::{ike_intermediate, rekey_ike_sa};
 
@@ -189,7 +189,7 @@ impl Established {
             super::Role::Initiator => (next_id, 0),
             super::Role::Responder => (0, next_id),
         };
-        let sync = authenticated.message_id_sync;
+        let sync = authenticated.sync;
         Self {
             next_request,
             expected,
@@ -202,7 +202,7 @@ impl Established {
         channel: Channel,
         proposal: IkeProposal,
         authenticated_at: Instant,
-        message_id_sync: bool,
+        known: Known,
     ) -> Self {
         Self {
             channel,
@@ -217,7 +217,7 @@ impl Established {
             unproven: None,
             authenticated_at,
             sync: Synchronisation {
-                supported: message_id_sync,
+                known,
                 seen: None,
                 sent: None,
             },

@@ -72,11 +72,19 @@ impl MessageIdSync {
     }
 }
 
+/// What both ends have said in IKE_AUTH that they know of RFC 6311.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Message IDs.
+    pub(crate) message_ids: bool,
+    /// Sequence numbers of ESP.
+    pub(crate) counters: bool,
+}
+
 /// What an IKE SA knows of it.
 #[derive(Debug, Default)]
 pub(crate) struct Synchronisation {
-    /// Both ends have said in IKE_AUTH that they know of it.
-    pub(crate) supported: bool,
+    pub(crate) known: Known,
     /// The greatest M1 that the peer has sent: the same again is a replay.
     pub(crate) seen: Option<u32>,
     /// Ours that waits for its answer, and how often we have asked.

@@ -102,6 +102,8 @@ pub(crate) struct Victim {
     pub(crate) sealing: BTreeMap<(ConnectionId, PairIndex), ChildId>,
     ike_sas: BTreeSet<(ConnectionId, String)>,
     pub(crate) failures: Vec<Code>,
+    /// Jumps of sequence numbers.
+    pub(crate) raised: Vec<(ChildId, u64)>,
 }
 
 impl Victim {
@@ -125,6 +127,7 @@ impl Victim {
             sealing: BTreeMap::new(),
             ike_sas: BTreeSet::new(),
             failures: Vec::new(),
+            raised: Vec::new(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Victim {
                     self.sealing.insert((sa.connection, served.pair), child);
                 }
             }
+            Event::RaiseSequence { child, by } => self.raised.push((child, by)),
             Event::RemoveChild { child } => {
                 assert!(self.children.remove(&child).is_some());
                 self.sealing.retain(|_, sealing| *sealing != child);

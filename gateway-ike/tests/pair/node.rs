@@ -104,6 +104,9 @@ impl Node {
                     self.sealing.insert(served.pair, child);
                 }
             }
+            Event::RaiseSequence { child, by } => {
+                self.log.push(format!("{at:.3} raise {child:?} by {by}"));
+            }
             Event::RemoveChild { child } => {
                 self.log.push(format!("{at:.3} remove {child:?}"));
                 let removed = self.installed.remove(&child);

@@ -401,6 +401,10 @@ impl<F: Fabric> Core<F> {
                 );
                 Some(connection.0)
             }
+            Event::RaiseSequence { child, by } => {
+                self.raise_sequence(child, by);
+                None
+            }
             Event::PeerPortChanged {
                 connection,
                 encapsulation,

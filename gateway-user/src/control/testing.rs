@@ -85,6 +85,7 @@ impl Fabric for Recorder {
             Message::MoveOutbound { index, peer_port } => {
                 format!("move outbound {index} to port {peer_port}")
             }
+            Message::RaiseSequence { index, by } => format!("raise sequence of outbound {index} by {by}"),
             Message::RemoveOutbound { index } => format!("remove outbound {index}"),
             Message::Switch {
                 policy,

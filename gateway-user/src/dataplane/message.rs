@@ -71,6 +71,13 @@ pub enum Message {
         /// UDP port of the peer.
         peer_port: u16,
     },
+    /// The SA leaves out its next sequence numbers.
+    RaiseSequence {
+        /// Index of the SA; one that is not there stays away.
+        index: u32,
+        /// How many.
+        by: u64,
+    },
     /// An SA to the peer is gone; policies that still name it wait for another.
     RemoveOutbound {
         /// Index of the SA.

@@ -260,6 +260,11 @@ impl Tables {
                     outbound.move_to(peer_port);
                 }
             }
+            Message::RaiseSequence { index, by } => {
+                if let Some(outbound) = slot(&self.outbound, "outbound SA", index)?.load().as_deref() {
+                    outbound.sa.load().raise_sequence(by);
+                }
+            }
             Message::RemoveOutbound { index } => slot(&self.outbound, "outbound SA", index)?.store(None),
             Message::Switch { policy, outbound } => {
                 if let Some(index) = outbound {

@@ -238,7 +238,7 @@ impl Endpoint {
         let (connection, path, nat) = (sa.connection, sa.path, sa.nat);
         let established = sa.v2()?.established()?;
         let authenticated_at = established.authenticated_at;
-        let message_id_sync = established.sync.supported;
+        let known = established.sync.known;
         let initiator = successor.channel.role == Role::Initiator;
         let spis = successor.channel.spis;
         let own = if initiator { spis.initiator } else { spis.responder };
@@ -246,12 +246,7 @@ impl Endpoint {
             return None;
         }
         let key = self.new_sa_key();
-        let established = Established::fresh(
-            successor.channel,
-            successor.proposal,
-            authenticated_at,
-            message_id_sync,
-        );
+        let established = Established::fresh(successor.channel, successor.proposal, authenticated_at, known);
         let stage = Stage::Established(Box::new(established));
         self.add_v2_sa(now, key, (connection, initiator, path, spis, None), stage);
         if let Some(sa) = self.sas.get_mut(&key) {

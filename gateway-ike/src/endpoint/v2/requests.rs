@@ -102,7 +102,7 @@ impl Endpoint {
 
     /// An authentic response. S10: one to nothing that we have asked is dropped.
     pub(super) fn on_response(&mut self, now: Instant, key: SaKey, path: Path, received: &Received) {
-        if let Some(theirs) = carried(received) {
+        if let Some((theirs, _)) = carried(received) {
             return self.on_sync_response(now, key, path, theirs);
         }
         let Some((established, _)) = self.v2_established(key) else {

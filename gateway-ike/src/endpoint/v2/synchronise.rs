@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use crate::config::ConnectionId;
 use crate::endpoint::{Endpoint, Timer};
+use crate::event::Event;
 use crate::ike_sa::SaKey;
 use crate::path::Path;
 use crate::tunnel::Tunnel;
 use crate::v2::channel::Received;
+use crate::v2::counter_sync::CounterSync;
 use crate::v2::ike_sa::{Established, Exchange, Step, Task};
 use crate::v2::message_id_sync::MessageIdSync;
 use crate::wire::ExchangeType;
@@ -16,19 +18,29 @@ use crate::wire::v2::{NotifyType, Payload};
 /// How far ahead of what we know a synchronisation starts: the member that failed may have sent some requests that nobody else saw.
 const SKIP: u32 = 8;
 
-/// The synchronisation that a message brings.
-pub(super) fn carried(received: &Received) -> Option<MessageIdSync> {
+/// The synchronisation that a message brings: of Message IDs, and perhaps of sequence numbers.
+pub(super) fn carried(received: &Received) -> Option<(MessageIdSync, Option<CounterSync>)> {
     let header = &received.header;
     if header.message_id != 0 || header.exchange_type != ExchangeType::INFORMATIONAL {
         return None;
     }
     let message = received.message().ok()?;
-    MessageIdSync::parse(message.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC)?)
+    let counters = message.notify(NotifyType::IPSEC_REPLAY_COUNTER_SYNC);
+    Some((
+        MessageIdSync::parse(message.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC)?)?,
+        counters.and_then(CounterSync::parse),
+    ))
 }
 
 impl Endpoint {
     /// The peer's cluster has failed over. S11: what was not agreed on, goes back or was seen is silently dropped.
-    pub(super) fn on_sync_request(&mut self, now: Instant, key: SaKey, path: Path, theirs: MessageIdSync) {
+    pub(super) fn on_sync_request(
+        &mut self,
+        now: Instant,
+        key: SaKey,
+        path: Path,
+        (theirs, counters): (MessageIdSync, Option<CounterSync>),
+    ) {
         let Some((established, _)) = self.v2_established(key) else {
             return;
         };
@@ -40,9 +52,11 @@ impl Endpoint {
             .is_some_and(|exchange| exchange.sent.is_some());
         let next = established.next_request.saturating_add(u32::from(sent));
         let answer = theirs.answer(next, established.expected, sync.seen);
-        let Some(answer) = answer.filter(|_| sync.supported && established.answering.is_none()) else {
+        let Some(answer) = answer.filter(|_| sync.known.message_ids && established.answering.is_none())
+        else {
             return self.drop_datagram("a synchronisation of message ids that is not due");
         };
+        let counters = counters.filter(|_| sync.known.counters);
         established.sync.seen = Some(theirs.send);
         established.expected = answer.receive;
         let lost = established.exchange.take_if(|_| sent);
@@ -62,8 +76,44 @@ impl Endpoint {
             self.timers.clear(Timer::V2Request(key));
             self.ask_again(now, key, lost);
         }
+        if let Some(counters) = counters {
+            self.raise_sequence_numbers(now, key, counters);
+        }
         self.give_up_unproven(now, key);
         self.next_request(now, key);
+    }
+
+    /// RFC 6311 section 5.2: what we seal from here on leaves out some sequence numbers. Ours to accept stay as they are: what the peer says
+    /// of its own packets is no reason to take an old one.
+    fn raise_sequence_numbers(&mut self, now: Instant, key: SaKey, sync: CounterSync) {
+        let Some(connection) = self.sas.get(&key).map(|sa| sa.connection) else {
+            return;
+        };
+        let Some(tunnel) = self.tunnels.get(&connection) else {
+            return;
+        };
+        let children = || tunnel.children.iter().filter(|(_, child)| child.ike == key);
+        let ids: Vec<_> = children().map(|(id, _)| id).collect();
+        if children().any(|(_, child)| child.esn != sync.esn) {
+            return self.note(
+                connection,
+                "peer asks for a jump of sequence numbers of another size than its child sas have",
+            );
+        }
+        self.note(
+            connection,
+            format!("peer failed over: sequence numbers jump by {}", sync.delta),
+        );
+        for child in ids {
+            if sync.is_bearable() {
+                self.outbox.event(Event::RaiseSequence {
+                    child,
+                    by: sync.delta,
+                });
+            } else {
+                self.renew_child(now, child);
+            }
+        }
     }
 
     /// The answers that brought these Child SAs about may have gone to the member of the cluster that is gone, and what the peer asks
@@ -115,7 +165,7 @@ impl Endpoint {
         let Some((established, _)) = self.v2_established(key) else {
             return false;
         };
-        if !established.sync.supported {
+        if !established.sync.known.message_ids {
             return false;
         }
         // Its answer would come under a number that is given up.

@@ -56,6 +56,7 @@ impl AwaitAnswer {
         }
         payloads.push(Payload::notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED));
         payloads.push(Payload::notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED));
+        payloads.push(Payload::notify(NotifyType::IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED));
         let name = (ExchangeType::IKE_AUTH, keyed.next_id, false);
         let datagrams = keyed.channel.message(name, &payloads, rng)?;
         Ok((Self { keyed, want, spi }, datagrams))

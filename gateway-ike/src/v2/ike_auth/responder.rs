@@ -77,8 +77,11 @@ pub(crate) fn answer(
     };
     payloads.push(Payload::notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED));
     let mut authenticated = Authenticated::new(*keyed, &message);
-    if authenticated.message_id_sync {
+    if authenticated.sync.message_ids {
         payloads.push(Payload::notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED));
+    }
+    if authenticated.sync.counters {
+        payloads.push(Payload::notify(NotifyType::IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED));
     }
     let name = (ExchangeType::IKE_AUTH, message_id, true);
     let answer = authenticated.channel.message(name, &payloads, rng)?;

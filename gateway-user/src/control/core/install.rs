@@ -279,6 +279,22 @@ impl<F: Fabric> Core<F> {
         Some(number)
     }
 
+    /// The peer's cluster failed over and asks for a jump of the sequence numbers of what we seal.
+    pub(super) fn raise_sequence(&mut self, id: ChildId, by: u64) {
+        let number = self.children.get(&id);
+        let tunnel = number.and_then(|number| self.tunnels.get(number));
+        let Some(child) = tunnel.and_then(|tunnel| tunnel.children.get(&id)) else {
+            return;
+        };
+        match &child.waiting {
+            Some(sa) => sa.raise_sequence(by),
+            None => self.fabric.message(Message::RaiseSequence {
+                index: child.outbound.index,
+                by,
+            }),
+        }
+    }
+
     /// The NAT gave the peer another port: every SA to it goes there from here on.
     pub(super) fn peer_port_changed(&mut self, now: Instant, connection: ConnectionId, to: UdpEncapsulation) {
         let Some(tunnel) = self.tunnels.get_mut(&connection.0) else {

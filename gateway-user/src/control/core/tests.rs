@@ -194,6 +194,27 @@ fn an_sa_is_removed_from_the_map_first() {
 }
 
 #[test]
+fn a_jump_of_sequence_numbers_reaches_the_worker_that_has_the_sa() {
+    let mut rig = Rig::with(&[ONE]);
+    let raise = |rig: &mut Rig, id| {
+        let child = ChildId(id);
+        rig.event(Event::RaiseSequence { child, by: 100 });
+    };
+    rig.install(1, None);
+    rig.core.fabric.take();
+    raise(&mut rig, 1);
+    rig.expect(&[]);
+    let waiting = &rig.core.tunnels[&0].children[&ChildId(1)].waiting;
+    assert_eq!(waiting.as_ref().unwrap().highest_sequence(), 100);
+    rig.event(Event::UseOutbound { child: ChildId(1) });
+    rig.core.fabric.take();
+    raise(&mut rig, 1);
+    rig.expect(&["raise sequence of outbound 0 by 100"]);
+    raise(&mut rig, 2);
+    rig.expect(&[]);
+}
+
+#[test]
 fn a_rekey_switches_without_a_gap_and_the_old_sa_goes_quietly() {
     let mut rig = Rig::with(&[ONE]);
     rig.up(1);

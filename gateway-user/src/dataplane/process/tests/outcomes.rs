@@ -200,6 +200,8 @@ fn an_outbound_sa_goes_on_with_its_sequence_numbers_towards_another_port() {
         peer_port: 20_001,
     });
     assert_eq!(send(&mut world), (20_001, 2));
+    world.apply(Message::RaiseSequence { index: SA, by: 100 });
+    assert_eq!(send(&mut world), (20_001, 103));
 }
 
 #[test]
