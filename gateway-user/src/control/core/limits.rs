@@ -23,8 +23,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 const LEAD_SECONDS: u64 = 3;
 
 impl<F: Fabric> Core<F> {
-    /// Looks at the counters: who was heard, and which SA comes near a limit. Tells when to look again.
+    /// Does what has time, and looks at the counters: who was heard, and which SA comes near a limit. Tells when to look again.
     pub(in crate::control) fn tick(&mut self, now: Instant, counters: &Counters) -> Duration {
+        self.spds.catch_up(&mut self.fabric);
         let inbound = by_index(&counters.inbound);
         let outbound = by_index(&counters.outbound);
         let elapsed = now.saturating_duration_since(self.looked.replace(now).unwrap_or(now));

@@ -33,6 +33,18 @@ struct Spd {
     rules: SpdRules<PolicyValue>,
     in_force: SpdSpace,
     spare: SpdSpace,
+    lag: Lag,
+}
+
+/// Whether the spare slot has the rules in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lag {
+    /// It has.
+    None,
+    /// It was in force a moment ago: a packet may still be looked up in it.
+    Fresh,
+    /// It has older rules, and nobody looks at them.
+    Settled,
 }
 
 /// A change that is written, and not in force.
@@ -61,6 +73,7 @@ impl Spd {
             fabric.change_space(&self.spare, &nothing),
         );
         self.spare = nothing;
+        self.lag = Lag::Fresh;
     }
 }
 
@@ -123,6 +136,7 @@ impl Spds {
                 rules: SpdRules::new(),
                 in_force: SpdSpace::empty(slot),
                 spare: SpdSpace::empty(slot + 1),
+                lag: Lag::None,
             };
             self.of.insert(whose.clone(), spd);
         }
@@ -144,6 +158,7 @@ impl Spds {
             if let Some(spd) = self.of.get_mut(&whose) {
                 std::mem::swap(&mut spd.in_force, &mut spd.spare);
                 spd.rules = rules;
+                spd.lag = Lag::Fresh;
                 if spd.rules.is_empty() {
                     unused.push(whose);
                 }
@@ -157,6 +172,30 @@ impl Spds {
             if let Some(spd) = self.of.get_mut(&whose) {
                 spd.clear(fabric);
             }
+        }
+    }
+
+    /// Brings the spare slots up to the rules in force, so that the next change writes what it changes and nothing else. To be called again
+    /// and again when there is time: what has just come into force waits for the next call.
+    pub(super) fn catch_up(&mut self, fabric: &mut impl Fabric) {
+        for spd in self.of.values_mut() {
+            let lag = std::mem::replace(&mut spd.lag, Lag::None);
+            if lag == Lag::Fresh {
+                spd.lag = Lag::Settled;
+            }
+            if lag != Lag::Settled || spd.rules.is_empty() {
+                continue;
+            }
+            let copy = SpdSpace {
+                id: spd.spare.id,
+                ..spd.in_force.clone()
+            };
+            let result = fabric.change_space(&spd.spare, &copy);
+            spd.spare = match result {
+                Ok(()) => copy,
+                Err(_) => SpdSpace::empty(copy.id),
+            };
+            report("the next change of the rules takes longer", result);
         }
     }
 

@@ -124,6 +124,30 @@ fn the_first_configuration_is_written_before_it_is_used() {
 }
 
 #[test]
+fn a_change_of_the_rules_is_written_again_for_the_next_one_when_no_packet_can_see_it() {
+    let mut rig = Rig::new();
+    rig.core.apply(rig.now, testing::config(&[ONE])).unwrap();
+    rig.core.fabric.take();
+    let tick = |rig: &mut Rig| rig.core.tick(rig.now, &Counters::default());
+    tick(&mut rig);
+    rig.expect(&[]);
+    tick(&mut rig);
+    rig.expect(&["space 1 from 0 to 1 pairs", "space 3 from 0 to 1 pairs"]);
+    tick(&mut rig);
+    rig.expect(&[]);
+    let other = (
+        "one",
+        &[("10.0.0.0/24", "172.16.0.0/24"), ("10.0.1.0/24", "172.16.1.0/24")][..],
+    );
+    rig.core.apply(rig.now, testing::config(&[other])).unwrap();
+    let calls = rig.core.fabric.take();
+    assert!(
+        calls.contains(&"space 4097 from 1 to 2 pairs".to_owned()),
+        "{calls:?}"
+    );
+}
+
+#[test]
 fn an_sa_that_was_expected_takes_the_place_that_was_kept_for_it() {
     let mut rig = Rig::with(&[ONE]);
     let expect = |rig: &mut Rig, raw| {
