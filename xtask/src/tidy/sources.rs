@@ -48,8 +48,15 @@ const PURE: &[&str] = &[
 ];
 const DATA_PATH: &[&str] = &["gateway-user/src/dataplane", "gateway-user/src/xsk"];
 
+/// Where lifetimes are counted.
+const LIFETIMES: &[&str] = &[
+    "gateway-user/src/dataplane",
+    "gateway-user/src/xsk",
+    "gateway-user/src/control/core",
+];
+
 // Words are put together from halves, so that this file does not find itself.
-const BANS: [Ban; 14] = [
+const BANS: [Ban; 16] = [
     Ban {
         word: concat!("todo", "!("),
         below: EVERYWHERE,
@@ -74,6 +81,16 @@ const BANS: [Ban; 14] = [
         word: concat!("SystemTime", "::now"),
         below: PURE,
         reason: "time is an argument",
+    },
+    Ban {
+        word: concat!("System", "Time"),
+        below: LIFETIMES,
+        reason: "a step of the time of day ends no lifetime",
+    },
+    Ban {
+        word: concat!("Timestamp", "::now"),
+        below: LIFETIMES,
+        reason: "a step of the time of day ends no lifetime",
     },
     Ban {
         word: "std::net::UdpSocket",
@@ -259,6 +276,20 @@ mod tests {
             "gateway-ike/src/sa.rs",
             &format!("#[cfg(test)]\nmod tests {{\n{now}\n}}"),
             0,
+        );
+    }
+
+    #[test]
+    fn a6_what_counts_lifetimes_does_not_see_the_time_of_day() {
+        for now in [concat!("System", "Time::now()"), concat!("Timestamp", "::now()")] {
+            check("gateway-user/src/control/core/limits.rs", now, 1);
+            check("gateway-user/src/dataplane/worker.rs", now, 1);
+            check("gateway-user/src/control/managed.rs", now, 0);
+        }
+        check(
+            "gateway-ike/src/timer.rs",
+            concat!("let now = System", "Time::now();"),
+            1,
         );
     }
 
