@@ -6,6 +6,7 @@ mod cookies;
 mod datagram;
 mod ends;
 mod established;
+mod hints;
 mod jobs;
 mod reports;
 mod timeouts;

@@ -197,6 +197,9 @@ pub enum Event {
 pub struct Totals {
     /// Datagrams that did not parse or could not belong to anything, dropped.
     pub dropped_datagrams: u64,
+    /// Messages outside of any IKE SA that name an SA in use as unknown to the peer (RFC 7296 section 1.5): it has restarted, or
+    /// somebody forges them.
+    pub invalid_spi_hints: u64,
     /// Messages sent again.
     pub retransmits: u64,
     /// Phase 1 negotiations that are not finished.

@@ -45,6 +45,8 @@ pub(crate) struct Tunnel {
     pub(crate) pfs_probed: bool,
     /// What the peer was last seen to seal with that we do not have.
     pub(crate) unknown_spi: Option<UnknownSpi>,
+    /// When somebody last said for the peer that it had lost a Child SA, and was listened to.
+    pub(crate) hinted: Option<Instant>,
     failures: u32,
 }
 
@@ -61,6 +63,7 @@ impl Tunnel {
             restarting: BTreeSet::new(),
             pfs_probed: false,
             unknown_spi: None,
+            hinted: None,
             failures: 0,
         }
     }

@@ -429,6 +429,8 @@ pub struct IkeStatus {
     pub retransmits: u64,
     /// Datagrams that did not parse or belonged to nothing.
     pub dropped_datagrams: u64,
+    /// Unprotected messages that name an SA in use as unknown to the peer.
+    pub invalid_spi_hints: u64,
     /// Failures with peers for which no tunnel is configured.
     pub unknown_peers: u64,
     /// Datagrams that the kernel did not take.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Endpoint;
+use super::{Endpoint, hints};
 use crate::config::{IkeVersion, Phase1Mode};
 use crate::diagnosis::{Code, Diagnosis};
 use crate::ike_sa::SaKey;
@@ -16,6 +16,9 @@ impl Endpoint {
             self.drop_datagram("no ike message");
             return;
         };
+        if hints::invalid_spi(&header, body).is_some_and(|spi| self.take_hint(now, path, spi)) {
+            return;
+        }
         if header.initiator_spi.is_zero() {
             self.drop_datagram("no spi of the initiator");
             return;

@@ -48,21 +48,42 @@ impl Dpd {
 
     /// The timer fired: `heard` is when the peer last proved to be there.
     pub(crate) fn on_timer(&mut self, now: Instant, delay: Duration, heard: Instant) -> Step {
-        if self.last_probe.is_some_and(|probe| heard >= probe) {
-            self.probes = 0;
-            self.last_probe = None;
-        }
+        self.note_heard(heard);
         if self.last_probe.is_none() && now < heard + delay {
             return Step::Wait(heard + delay);
         }
         if self.probes == TRIES {
             return Step::Dead { probes: self.probes };
         }
+        let (number, next) = self.probe(now, delay);
+        Step::Probe(number, next)
+    }
+
+    /// Something suggests that the peer has lost its state: a probe ahead of time, with its number and the time to look again, unless one
+    /// is under way.
+    pub(crate) fn on_hint(
+        &mut self,
+        now: Instant,
+        delay: Duration,
+        heard: Instant,
+    ) -> Option<(u32, Instant)> {
+        self.note_heard(heard);
+        self.last_probe.is_none().then(|| self.probe(now, delay))
+    }
+
+    fn note_heard(&mut self, heard: Instant) {
+        if self.last_probe.is_some_and(|probe| heard >= probe) {
+            self.probes = 0;
+            self.last_probe = None;
+        }
+    }
+
+    fn probe(&mut self, now: Instant, delay: Duration) -> (u32, Instant) {
         self.probes += 1;
         self.last_probe = Some(now);
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        Step::Probe(number, now + delay.min(MAX_INTERVAL))
+        (number, now + delay.min(MAX_INTERVAL))
     }
 
     /// Whether an R-U-THERE of the peer deserves an answer. V5: old numbers do not.
@@ -110,6 +131,26 @@ mod tests {
             dpd.on_timer(heard + DELAY, DELAY, heard),
             Step::Probe(8, _)
         ));
+    }
+
+    #[test]
+    fn a_hint_probes_at_once_but_not_beside_a_probe() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut dpd = Dpd::new(7);
+        let hinted = start + second;
+        let next = hinted + MAX_INTERVAL;
+        assert_eq!(dpd.on_hint(hinted, DELAY, start), Some((7, next)));
+        assert_eq!(dpd.on_hint(hinted + second, DELAY, start), None);
+        // Silence goes on as if the timer had begun it ...
+        assert_eq!(
+            dpd.on_timer(next, DELAY, start),
+            Step::Probe(8, next + MAX_INTERVAL)
+        );
+        // ... and an answer ends it.
+        let heard = next + second;
+        assert_eq!(dpd.on_timer(heard, DELAY, heard), Step::Wait(heard + DELAY));
+        assert!(dpd.on_hint(heard + second, DELAY, heard).is_some());
     }
 
     #[test]

@@ -70,6 +70,19 @@ pub(crate) fn read_hint(message: &Message<'_>) -> Option<NotifyType> {
         .find(|notify_type| notify_type.is_error())
 }
 
+/// The SPI that an INVALID-SPI names: a hint and no more. RFC 2408 section 3.14 has a field for it; some peers leave that empty and put
+/// the SPI into the data.
+pub(crate) fn read_invalid_spi(message: &Message<'_>) -> Option<Spi> {
+    let mut named = notifications(message)
+        .filter(|notify| notify.notify_type == NotifyType::INVALID_SPI && notify.protocol == ProtocolId::ESP);
+    let notify = named.next()?;
+    esp_spi(if notify.spi.is_empty() {
+        &notify.data
+    } else {
+        &notify.spi
+    })
+}
+
 /// Whether a message that was found authentic has an INITIAL-CONTACT (RFC 2407 section 4.6.3.3).
 pub(crate) fn says_initial_contact(message: &Message<'_>) -> bool {
     notifications(message).any(|notify| notify.notify_type == NotifyType::INITIAL_CONTACT)

@@ -9,6 +9,7 @@ mod crossings;
 mod diagnosis;
 mod establish;
 mod field;
+mod hints;
 mod life;
 mod net;
 mod node;

@@ -64,10 +64,7 @@ impl Endpoint {
             dpd::Step::Wait(at) => self.timers.set(Timer::Dpd(connection), at),
             dpd::Step::Probe(number, next) => {
                 self.timers.set(Timer::Dpd(connection), next);
-                let data = number.to_be_bytes().to_vec();
-                self.send_informational(key, |established| {
-                    vec![established.keys.notify(NotifyType::R_U_THERE, data)]
-                });
+                self.send_probe(key, number);
             }
             dpd::Step::Dead { .. } if others => {
                 // The peer may have lost this IKE SA only.
@@ -85,5 +82,13 @@ impl Endpoint {
                 self.on_peer_dead(now, connection);
             }
         }
+    }
+
+    /// R-U-THERE with this number (RFC 3706).
+    pub(in crate::endpoint) fn send_probe(&mut self, key: SaKey, number: u32) {
+        let data = number.to_be_bytes().to_vec();
+        self.send_informational(key, |established| {
+            vec![established.keys.notify(NotifyType::R_U_THERE, data)]
+        });
     }
 }

@@ -165,12 +165,18 @@ impl Endpoint {
             return self.timers.set(Timer::Dpd(connection), due);
         }
         self.timers.set(Timer::Dpd(connection), now + delay);
+        self.ask_whether_there(now, key);
+    }
+
+    /// Asks the peer whether it is there, unless something that it has to answer is under way. Returns whether it was asked.
+    pub(in crate::endpoint) fn ask_whether_there(&mut self, now: Instant, key: SaKey) -> bool {
         let idle = self
             .v2_established(key)
             .is_some_and(|(established, _)| established.exchange.is_none());
         if idle {
             self.request(now, key, Task::Liveness);
         }
+        idle
     }
 
     /// Tells the peer that an IKE SA ends, once: nobody waits for the answer.

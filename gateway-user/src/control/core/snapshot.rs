@@ -202,6 +202,7 @@ impl<F: Fabric> Core<F> {
             half_open: totals.half_open,
             retransmits: totals.retransmits,
             dropped_datagrams: totals.dropped_datagrams,
+            invalid_spi_hints: totals.invalid_spi_hints,
             unknown_peers: self.unknown_peers,
             send_errors: 0,
             queued_jobs: totals.queued_jobs,

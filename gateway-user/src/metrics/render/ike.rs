@@ -93,6 +93,11 @@ pub(super) fn engine(page: &mut Families, ike: &IkeStatus) {
             ike.dropped_datagrams,
         ),
         (
+            "ipsecgw_ike_invalid_spi_hints_total",
+            "Unprotected INVALID_SPI that names an SA in use: the peer restarted, or it is forged.",
+            ike.invalid_spi_hints,
+        ),
+        (
             "ipsecgw_ike_unknown_peers_total",
             "Refused peers without a configured tunnel.",
             ike.unknown_peers,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::status::{
-    ChildStatus, IkeSaStatus, InterfaceStatus, LeaseStatus, TunnelState, TunnelStatus, XdpStatus,
+    ChildStatus, IkeSaStatus, IkeStatus, InterfaceStatus, LeaseStatus, TunnelState, TunnelStatus, XdpStatus,
 };
 
 fn snapshot() -> Status {
@@ -46,6 +46,10 @@ fn snapshot() -> Status {
         xdp: XdpStatus {
             mode: "native".to_owned(),
             interfaces: vec![interface],
+        },
+        ike: IkeStatus {
+            invalid_spi_hints: 4,
+            ..IkeStatus::default()
         },
         ..Status::default()
     }
@@ -154,6 +158,7 @@ fn drops_are_split_by_direction_and_reason() {
         r#"ipsecgw_ike_failures_total{code="psk_mismatch",tunnel="up"} 3"#,
         r#"ipsecgw_xdp_packets_total{action="drop",iface="eth0",verdict="unknown_spi"} 7"#,
         "ipsecgw_unknown_spi_packets_total 7",
+        "ipsecgw_ike_invalid_spi_hints_total 4",
     ] {
         assert!(
             page.lines().any(|found| found == line),
