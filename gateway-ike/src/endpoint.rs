@@ -36,7 +36,6 @@ use crate::tunnel::Tunnel;
 use crate::wire::IkeSpi;
 use cookies::Cookies;
 use reports::Reports;
-pub(crate) use unknown_spi::UnknownSpi;
 
 /// Settings of the engine that concern all tunnels.
 #[derive(Clone, Debug)]

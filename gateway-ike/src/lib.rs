@@ -17,6 +17,7 @@ mod path;
 mod policy;
 mod timer;
 mod tunnel;
+mod unknown_spi;
 pub mod v1;
 pub mod v2;
 pub mod wire;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::child::Children;
 use crate::config::{ConnectionConfig, PairIndex, SelectorPair};
-use crate::endpoint::UnknownSpi;
 use crate::event::ChildId;
 use crate::ike_sa::SaKey;
+use crate::unknown_spi::UnknownSpi;
 
 /// First wait before a tunnel that shall be up is tried again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(crate) struct Tunnel {
     /// Whether both ends were seen to mean the same PFS, or to be tried: see `probe_pfs`.
     pub(crate) pfs_probed: bool,
     /// What the peer was last seen to seal with that we do not have.
-    pub(crate) unknown_spi: Option<UnknownSpi>,
+    pub(crate) unknown_spi: UnknownSpi,
     /// When somebody last said for the peer that it had lost a Child SA, and was listened to.
     pub(crate) hinted: Option<Instant>,
     failures: u32,
@@ -62,7 +62,7 @@ impl Tunnel {
             heard: now,
             restarting: BTreeSet::new(),
             pfs_probed: false,
-            unknown_spi: None,
+            unknown_spi: UnknownSpi::default(),
             hinted: None,
             failures: 0,
         }

@@ -31,7 +31,7 @@ pub(crate) struct Authenticated {
     pub(crate) nat: NatSides,
     /// The peer says that it knows of no older SA with us.
     pub(crate) initial_contact: bool,
-    /// The peer knows of RFC 6311, as we do.
+    /// What the peer knows of RFC 6311; we know all of it.
     pub(crate) sync: Known,
     /// Message IDs of the first requests of either end after IKE_AUTH: those of the original initiator count on.
     pub(crate) next_id: u32,

@@ -10,6 +10,7 @@ use crate::setup::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Exchange types of RFC 2408 section 3.1 and RFC 2409 appendix A.
+const MAIN_MODE: u8 = 2;
 const AGGRESSIVE: u8 = 4;
 const QUICK_MODE: u8 = 32;
 
@@ -145,4 +146,57 @@ fn a_peer_without_the_new_ike_sa_renews_a_child_sa_on_the_older_one_first() {
         assert_eq!(pair.lost_esp, [], "seed {seed}");
         pair.assert_mirrored();
     }
+}
+
+#[test]
+fn message_6_goes_again_with_a_quick_mode_that_stays_without_an_answer() {
+    let mut pair = Setup::new().start();
+    let mut seen = [0; 2];
+    // Message 6 is lost, and so is every message 5 that asks for it again.
+    pair.filter = Some(Box::new(move |end, _, octets| {
+        let is_main_mode = exchange(octets) == MAIN_MODE;
+        let seen = &mut seen[usize::from(end == End::B)];
+        *seen += usize::from(is_main_mode);
+        let lost = match end {
+            End::A => *seen > 3,
+            End::B => *seen == 3,
+        };
+        if is_main_mode && lost {
+            Fate::Lose
+        } else {
+            Fate::Deliver
+        }
+    }));
+    pair.initiate(End::A);
+    pair.run_for(SECOND / 2);
+    assert_eq!((pair.a.ike_sas.len(), pair.b.ike_sas.len()), (0, 1));
+    pair.initiate(End::B);
+    pair.run_for(5 * SECOND);
+    assert_eq!(pair.a.ike_sas.len(), 1, "{:#?}", pair.a.log);
+    pair.assert_mirrored();
+    assert!(!pair.a.sealing.is_empty() && !pair.b.sealing.is_empty());
+}
+
+#[test]
+fn a_main_mode_that_renews_goes_again_before_the_old_ike_sa_ends() {
+    let mut setup = Setup::new().both(|side| side.ike_lifetime = 60 * SECOND);
+    setup.b.may_initiate = false;
+    let mut pair = Pair::established(setup);
+    let ups = |pair: &Pair| pair.a.log.iter().filter(|line| line.contains("ike up")).count();
+    pair.filter = Some(Box::new(|_, _, octets| {
+        if exchange(octets) == MAIN_MODE {
+            Fate::Lose
+        } else {
+            Fate::Deliver
+        }
+    }));
+    pair.run_for(56 * SECOND);
+    assert!(pair.a.log.iter().any(|line| line.contains("main mode started")));
+    assert_eq!(ups(&pair), 1);
+    pair.filter = None;
+    pair.run_for(5 * SECOND / 2);
+    assert_eq!(ups(&pair), 2, "{:#?}", pair.a.log);
+    pair.run_with_traffic(10 * SECOND, SECOND);
+    pair.assert_up(1);
+    assert_eq!(pair.lost_esp, []);
 }

@@ -12,11 +12,13 @@ use crate::wire::Header;
 impl Endpoint {
     /// Sends a message of an ISAKMP SA.
     pub(in crate::endpoint) fn send_ike(&mut self, key: SaKey, path: Path, datagram: Vec<u8>) {
-        if let Some(established) = self.sas.get_mut(&key).and_then(IkeSa::phase_2_mut) {
-            established.volume.add(datagram.len());
-        }
-        let datagrams = match self.sas.get_mut(&key).and_then(|sa| sa.v1_mut()) {
-            Some(isakmp) => isakmp.packed(datagram),
+        let datagrams = match self.sas.get_mut(&key).and_then(IkeSa::v1_mut) {
+            Some(isakmp) => {
+                if let Some(established) = isakmp.established_mut() {
+                    established.volume.add(datagram.len());
+                }
+                isakmp.packed(datagram)
+            }
             None => vec![datagram],
         };
         for datagram in datagrams {

@@ -264,7 +264,7 @@ impl Endpoint {
         let waiting: Vec<_> = established
             .queue
             .drain(..)
-            .filter(|task| matches!(task, Task::DeleteChild(..) | Task::Liveness))
+            .filter(|task| !matches!(task, Task::RekeyIke | Task::DeleteIke))
             .collect();
         let Some((successor, _)) = self.v2_established(new) else {
             return;
