@@ -140,9 +140,12 @@ impl Filters {
     }
 }
 
+/// Objects on a page, unless a number is asked for.
+const DEFAULT_LIMIT: u32 = 20;
+
 /// `Offset` and `Limit`: 20 unless asked for, at most 100.
 pub(super) fn page(offset: Option<u32>, limit: Option<u32>) -> Result<Page, Refusal> {
-    let limit = limit.unwrap_or(20);
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=PAGE).contains(&limit) {
         return Err(Refusal::field("Limit", "is 1 to 100"));
     }
@@ -157,7 +160,7 @@ pub(super) fn page(offset: Option<u32>, limit: Option<u32>) -> Result<Page, Refu
 /// `PageNumber`, from 1 on, and `PageSize`, as Cloud Monitor pages.
 pub(super) fn numbered_page(number: Option<u32>, size: Option<u32>) -> Result<Page, Refusal> {
     let skipped = number.unwrap_or(1).saturating_sub(1);
-    page(Some(skipped.saturating_mul(size.unwrap_or(20))), size)
+    page(Some(skipped.saturating_mul(size.unwrap_or(DEFAULT_LIMIT))), size)
 }
 
 /// The page of a whole list, and how many the list has.
