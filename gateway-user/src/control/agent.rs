@@ -254,7 +254,6 @@ impl Agent {
         self.core.fabric.watch_shields(now);
         let unknown_spis = self.core.fabric.take_unknown_spis();
         self.core.handle_unknown_spis(now, &unknown_spis);
-        self.send();
         let counters = self.core.fabric.counters();
         if let Some(managed) = &mut self.managed
             && managed.wants_events(now, self.core.waiting_events())

@@ -220,7 +220,10 @@ impl XdpProgram {
     pub fn take_unknown_spis(&mut self) -> Result<Vec<(PathKey, [u8; 4])>, XdpError> {
         let map = &mut self.maps.unknown_spis;
         // What the program adds meanwhile may turn up in the round or not: the next one has the rest.
-        let noted: Vec<_> = map.iter().filter_map(Result::ok).collect();
+        let noted: Vec<_> = map
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(|e| XdpError::from_map(map::UNKNOWN_SPIS, e))?;
         for (path, _) in &noted {
             gone_already(map::UNKNOWN_SPIS, map.remove(path))?;
         }

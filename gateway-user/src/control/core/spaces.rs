@@ -8,7 +8,7 @@ use super::apply::{ApplyError, report};
 use crate::config::Id;
 use crate::control::fabric::{Fabric, SpaceNumbers};
 use crate::control::spd::{self, SpdRules};
-use crate::xdp::SpdSpace;
+use crate::xdp::{SpdSpace, XdpError};
 
 /// Whose traffic an SPD is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,16 @@ impl Spd {
         }
     }
 
+    /// Changes the spare slot. It is empty after an error.
+    fn write_spare(&mut self, fabric: &mut impl Fabric, next: SpdSpace) -> Result<(), XdpError> {
+        let written = fabric.change_space(&self.spare, &next);
+        self.spare = match written {
+            Ok(()) => next,
+            Err(_) => SpdSpace::empty(next.id),
+        };
+        written
+    }
+
     /// Takes out what the spare slot has left.
     fn clear(&mut self, fabric: &mut impl Fabric) {
         let nothing = SpdSpace::empty(self.spare.id);
@@ -101,12 +111,7 @@ impl Spds {
             let Some(spd) = self.of.get_mut(&whose) else {
                 continue;
             };
-            let result = fabric.change_space(&spd.spare, &next);
-            spd.spare = match result {
-                Ok(()) => next,
-                Err(_) => SpdSpace::empty(next.id),
-            };
-            if let Err(error) = result {
+            if let Err(error) = spd.write_spare(fabric, next) {
                 self.discard(fabric, &written);
                 return Err(ApplyError::Rules(error));
             }
@@ -190,12 +195,10 @@ impl Spds {
                 id: spd.spare.id,
                 ..spd.in_force.clone()
             };
-            let result = fabric.change_space(&spd.spare, &copy);
-            spd.spare = match result {
-                Ok(()) => copy,
-                Err(_) => SpdSpace::empty(copy.id),
-            };
-            report("the next change of the rules takes longer", result);
+            report(
+                "the next change of the rules takes longer",
+                spd.write_spare(fabric, copy),
+            );
         }
     }
 
