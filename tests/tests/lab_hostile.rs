@@ -212,9 +212,28 @@ fn copied_and_changed_esp_packets_are_dropped_and_counted() {
     );
 }
 
+/// INVALID_SPI outside of any IKE SA, as a peer sends it that has restarted (RFC 7296 section 1.5, RFC 2408 section 3.14).
+fn invalid_spi(exchange: Exchange, spi: u32) -> Vec<u8> {
+    let spi = spi.to_be_bytes();
+    let (head, notify): ([u8; 4], _) = match exchange {
+        // Notify (41) alone, IKEv2, INFORMATIONAL (37), flag of an initiator; the SPI is data.
+        Exchange::V2 => (
+            [41, 0x20, 37, 8],
+            [&[0, 0, 0, 12, 0, 0, 0, 11], &spi[..]].concat(),
+        ),
+        // Notification (11) alone, IKEv1, Informational (5), in the clear; DOI 1, ESP (3), the SPI in its field.
+        Exchange::Main | Exchange::Aggressive => (
+            [11, 0x10, 5, 0],
+            [&[0, 0, 0, 16, 0, 0, 0, 1, 3, 4, 0, 11], &spi[..]].concat(),
+        ),
+    };
+    let length = u32::try_from(28 + notify.len()).unwrap().to_be_bytes();
+    [&[0x5a; 16][..], &head, &[0, 0, 0, 77], &length, &notify].concat()
+}
+
 /// RFC 7296 section 1.5: a peer that seals with what we do not have learns of it inside the IKE SA, rarely, and nothing else changes.
 #[test]
-fn a_peer_whose_esp_no_sa_opens_is_told_and_keeps_its_tunnel() {
+fn unknown_spis_are_told_in_either_direction_and_the_tunnel_stays() {
     const TOLD: &str = "peer seals with an spi that is unknown here";
     for exchange in [Exchange::Main, Exchange::V2] {
         let lab = Lab::new().unwrap();
@@ -245,6 +264,22 @@ fn a_peer_whose_esp_no_sa_opens_is_told_and_keeps_its_tunnel() {
         for agent in [&a, &b] {
             assert_eq!(agent.status().unwrap().tunnel(TUNNEL).unwrap().state(), "up");
         }
+        let hints = || {
+            a.metrics()
+                .unwrap()
+                .sum("ipsecgw_ike_invalid_spi_hints_total", &[])
+        };
+        assert_eq!(hints(), Some(0.0));
+        let sealed_with =
+            u32::from_str_radix(spis[0].1.trim_matches('"').trim_start_matches("0x"), 16).unwrap();
+        injector
+            .send(&udp(peer(500), own(500), &invalid_spi(exchange, sealed_with)))
+            .unwrap();
+        wait::until("the hint is counted", Duration::from_secs(8), || {
+            (hints() == Some(1.0)).then_some(())
+        })
+        .unwrap();
+        assert_eq!(a.status().unwrap().tunnel(TUNNEL).unwrap().state(), "up");
         assert_eq!(a.status().unwrap().tunnel(TUNNEL).unwrap().spis(), spis);
         assert!(a.status().unwrap().verdicts("unknown_spi") > 20);
     }

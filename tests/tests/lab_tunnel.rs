@@ -195,3 +195,23 @@ fn metrics_have_every_tunnel_and_survive_a_rekey() {
     assert_eq!(health.code, 200, "{}", health.body);
     assert_eq!(http::get(lab.gateway(Side::A), "/nothing").unwrap().code, 404);
 }
+
+#[test]
+fn kilobytes_of_an_ike_sa_that_one_end_limits_hold_for_both_and_are_shown() {
+    let lab = Lab::new().unwrap();
+    let limited = Config::new(&lab, Side::A).tunnels(|tunnel| tunnel.ike.lifetime_kilobytes = Some(64));
+    let a = Agent::start(&lab, Side::A, &limited).unwrap();
+    let b = Agent::start(&lab, Side::B, &Config::new(&lab, Side::B)).unwrap();
+    bring_up(&lab, Side::A).unwrap();
+    for agent in [&a, &b] {
+        let status = agent.status().unwrap();
+        let ike = &status.tunnel(TUNNEL).unwrap().json()["ike"];
+        assert_eq!(ike["octet_limit"], 64 * 1024, "{status}");
+        assert!(
+            ike["octets"].as_u64().is_some_and(|octets| octets > 100),
+            "{status}"
+        );
+        let table = agent.operate(&format!("status {TUNNEL}")).unwrap();
+        assert!(table.contains(" of 65536 octets"), "{table}");
+    }
+}
